@@ -1,0 +1,3 @@
+from ICHWeakSegLib.cli import main
+
+main()

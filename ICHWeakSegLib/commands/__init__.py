@@ -1,0 +1,1 @@
+"""One file a command of `ichweakseg`: `add_to(subparsers)` declares it, `run(options)` does it."""

@@ -1,0 +1,132 @@
+"""Pixels of frames as HU: decoding, rescale and padding."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+import pydicom
+from pydicom.uid import UID
+
+from ICHWeakSegLib.ct.dicom.files import DicomFile
+from ICHWeakSegLib.ct.dicom.frames import Frame
+from ICHWeakSegLib.ct.errors import InputError
+from ICHWeakSegLib.ct.hu import AIR_HU
+
+# Padding that would be tissue is believed only if it fills a corner of the image.
+_SURELY_AIR_HU = -500
+
+
+def iter_hu(frames: Sequence[Frame]) -> Iterator[tuple[int, np.ndarray]]:
+    """Slices in HU with their place in `frames`, file by file, one in memory at a time.
+
+    Raises:
+        InputError: pixel data that are truncated, damaged, or compressed in a way that cannot be decoded.
+    """
+    order = sorted(range(len(frames)), key=lambda n: (frames[n].file.name, frames[n].index))
+    for file, members in groupby(order, key=lambda n: frames[n].file):
+        places = list(members)
+        decoded = iter(_decode(file, [frames[n] for n in places]))
+        for place in places:
+            frame = frames[place]
+            try:
+                stored, is_hu = next(decoded)
+            except StopIteration:
+                raise InputError(f"{file.name} is truncated: frame {frame.index + 1} is missing.") from None
+            if stored.shape != (frame.rows, frame.columns):
+                raise InputError(f"{file.name} holds pixels that do not fit its header; export it again.")
+            yield place, _to_hu(stored, frame, is_hu)
+
+
+def _decode(file: DicomFile, frames: list[Frame]) -> Iterator[tuple[np.ndarray, bool]]:
+    """Stored values per frame with False, or HU with True where ITK had to decode the file."""
+    done = 0
+    try:
+        for stored in _decode_pydicom(file, frames):
+            yield stored, False
+            done += 1
+    except Exception as error:
+        compressed = bool(frames[0].syntax) and _is_compressed(frames[0].syntax)
+        if not compressed:
+            raise InputError(
+                f"{file.name} is truncated or damaged (pixel data); copy or export it again."
+            ) from error
+        for hu in _decode_itk(file, frames[done:], error):
+            yield hu, True
+
+
+def _is_compressed(syntax: str) -> bool:
+    try:
+        return UID(syntax).is_compressed
+    except ValueError:
+        return True
+
+
+def _decode_pydicom(file: DicomFile, frames: list[Frame]) -> Iterator[np.ndarray]:
+    with file.open() as stream:
+        if (
+            frames[0].frame_count > 1
+            and hasattr(pydicom, "pixels")
+            and hasattr(pydicom.pixels, "iter_pixels")
+        ):
+            yield from pydicom.pixels.iter_pixels(stream, indices=[frame.index for frame in frames])
+            return
+        data = pydicom.dcmread(stream, force=True)
+        if not getattr(data.file_meta, "TransferSyntaxUID", None):
+            data.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian
+        pixels = data.pixel_array
+        pixels = pixels.reshape(-1, *pixels.shape[-2:])
+        for frame in frames:
+            yield pixels[frame.index]
+
+
+def _decode_itk(file: DicomFile, frames: list[Frame], cause: Exception) -> Iterator[np.ndarray]:
+    """ITK (GDCM) decodes lossless JPEG and JPEG-LS by itself and applies the rescale."""
+    import SimpleITK as sitk
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "frame.dcm"
+        with file.open() as stream:
+            path.write_bytes(stream.read())
+        reader = sitk.ImageFileReader()
+        reader.SetImageIO("GDCMImageIO")
+        reader.SetFileName(str(path))
+        try:
+            array = sitk.GetArrayFromImage(reader.Execute())
+        except RuntimeError:
+            syntax = UID(frames[0].syntax)
+            raise InputError(
+                f"{file.name} is compressed as {syntax.name}, which cannot be decoded here; "
+                "install pylibjpeg with its plugins, or export the series uncompressed."
+            ) from cause
+    array = array.reshape(-1, *array.shape[-2:])
+    for frame in frames:
+        if frame.index < len(array):
+            yield array[frame.index]
+
+
+def _to_hu(stored: np.ndarray, frame: Frame, is_hu: bool) -> np.ndarray:
+    slope, intercept = frame.slope, frame.intercept
+    if is_hu:
+        hu = stored
+    elif slope == 1.0 and intercept.is_integer():
+        hu = stored if intercept == 0 else stored.astype(np.int32) + int(intercept)
+    else:
+        hu = stored * slope + intercept
+    padded = _padded(hu, frame)
+    if padded is not None:
+        hu = np.where(padded, hu.dtype.type(AIR_HU) if hu.dtype.kind != "u" else np.int32(AIR_HU), hu)
+    return hu
+
+
+def _padded(hu: np.ndarray, frame: Frame) -> np.ndarray | None:
+    if frame.padding is None:
+        return None
+    low, high = sorted(value * frame.slope + frame.intercept for value in frame.padding)
+    padded = (hu >= low - 1e-3) & (hu <= high + 1e-3)
+    if high > _SURELY_AIR_HU and not padded[[0, 0, -1, -1], [0, -1, 0, -1]].any():
+        return None
+    return padded

@@ -1,0 +1,147 @@
+"""From loose frames to stacks: parallel slices of one series and one size, each position once."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ICHWeakSegLib.ct.dicom.frames import Frame
+from ICHWeakSegLib.ct.geometry import angle_deg
+
+# A shift of less than this along the normal is the same slice.
+SAME_POSITION_MM = 0.02
+# More repeated positions than this share means several acquisitions, fewer are stray copies.
+REPEATED_SHARE = 0.3
+
+
+@dataclass
+class Stack:
+    """Frames of one series in the same plane and size, ascending along the normal, positions distinct.
+
+    Attributes:
+        key: what `series=` selects: the series UID, with #1, #2 ... where a series holds several stacks.
+        frames: the slices.
+        dropped: frames that repeated the position of another and were left out.
+    """
+
+    key: str
+    frames: list[Frame]
+    dropped: list[Frame] = field(default_factory=list)
+
+    @property
+    def normal(self) -> np.ndarray:
+        """Unit normal row x column, LPS."""
+        return _normal(self.frames[0])
+
+    @property
+    def positions(self) -> np.ndarray:
+        """Position of each slice along the normal in mm."""
+        return np.array([frame.position @ self.normal for frame in self.frames])
+
+    @property
+    def nominal_spacing(self) -> float:
+        """The usual distance of neighbours in mm: the lower median, so that it is one that occurs."""
+        gaps = np.sort(np.diff(self.positions))
+        return float(gaps[(len(gaps) - 1) // 2]) if len(gaps) else 0.0
+
+    @property
+    def is_axial(self) -> bool:
+        """Within 35 degrees of the axial plane: gantry tilt and head-holder angle included."""
+        return angle_deg(self.normal, np.array([0.0, 0.0, 1.0])) <= 35.0
+
+    def listing(self) -> str:
+        """One line for the list of series in an error."""
+        first = self.frames[0]
+        plane = "axial" if self.is_axial else "not axial"
+        kernel = f", kernel {first.kernel}" if first.kernel else ""
+        return (
+            f"{self.key} ('{first.description or 'no description'}', {len(self.frames)} slices, "
+            f"spacing {self.nominal_spacing:.2g} mm, {plane}{kernel})"
+        )
+
+
+def make_stacks(frames: Sequence[Frame]) -> list[Stack]:
+    """Group frames by series, size, in-plane spacing and orientation, then part repeated acquisitions.
+
+    Frames without position, orientation or spacing must have been refused before.
+    """
+    by_series: dict[str, list[Frame]] = defaultdict(list)
+    for frame in frames:
+        by_series[frame.series_uid].append(frame)
+    stacks = []
+    for uid, members in by_series.items():
+        parts = [part for group in _parallel(members) for part in _acquisitions(group)]
+        parts.sort(key=len, reverse=True)
+        # One or two stray images beside a stack (an unlabelled scout) are no stack of their own.
+        parts = [part for part in parts if len(part) >= 3] or parts[:1]
+        for number, part in enumerate(parts, start=1):
+            kept, dropped = _distinct(part)
+            stacks.append(Stack(uid if len(parts) == 1 else f"{uid}#{number}", kept, dropped))
+    return stacks
+
+
+def _normal(frame: Frame) -> np.ndarray:
+    normal = np.cross(frame.orientation[:3], frame.orientation[3:])
+    return normal / np.linalg.norm(normal)
+
+
+def _parallel(frames: list[Frame]) -> list[list[Frame]]:
+    groups: list[list[Frame]] = []
+    for frame in frames:
+        for group in groups:
+            if _same_plane(group[0], frame):
+                group.append(frame)
+                break
+        else:
+            groups.append([frame])
+    return groups
+
+
+def _same_plane(a: Frame, b: Frame) -> bool:
+    return (
+        (a.rows, a.columns) == (b.rows, b.columns)
+        and np.abs(a.orientation - b.orientation).max() < 2e-3
+        and np.allclose(a.spacing, b.spacing, rtol=1e-3)
+    )
+
+
+_PARTED_BY: tuple[Callable[[Frame], object], ...] = (
+    lambda frame: frame.acquisition,
+    lambda frame: frame.temporal,
+    lambda frame: frame.kernel,
+    lambda frame: frame.image_type,
+    lambda frame: frame.thickness,
+    lambda frame: frame.contrast,
+)
+
+
+def _acquisitions(frames: list[Frame]) -> list[list[Frame]]:
+    """Part a group that shows the same positions again and again; left whole if nothing tells them apart."""
+    kept, dropped = _distinct(frames)
+    if len(dropped) <= REPEATED_SHARE * len(kept):
+        return [frames]
+    for key in _PARTED_BY:
+        groups: dict[object, list[Frame]] = defaultdict(list)
+        for frame in frames:
+            groups[key(frame)].append(frame)
+        # A number that changes with every slice does not tell acquisitions apart.
+        if len(groups) > 1 and min(len(group) for group in groups.values()) >= 3:
+            return [part for group in groups.values() for part in _acquisitions(group)]
+    return [frames]
+
+
+def _distinct(frames: list[Frame]) -> tuple[list[Frame], list[Frame]]:
+    """Sorted along the normal; of frames at one position the one with the lowest instance number stays."""
+    normal = _normal(frames[0])
+    kept: list[Frame] = []
+    dropped: list[Frame] = []
+    place = {id(frame): float(frame.position @ normal) for frame in frames}
+    for frame in sorted(frames, key=lambda frame: (round(place[id(frame)], 3), frame.instance, frame.index)):
+        if kept and place[id(frame)] - place[id(kept[-1])] < SAME_POSITION_MM:
+            dropped.append(frame)
+        else:
+            kept.append(frame)
+    return kept, dropped

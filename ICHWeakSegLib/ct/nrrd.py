@@ -1,0 +1,124 @@
+"""Reading a CT from NRRD; the space directions of a sheared grid survive."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import zlib
+from io import BytesIO
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from ICHWeakSegLib.ct.errors import InputError
+from ICHWeakSegLib.ct.hu import HUVolume
+from ICHWeakSegLib.ct.shape import check_grid, require_3d
+from ICHWeakSegLib.ct.volume import CT
+
+# Sign of each world axis on the way to RAS.
+_TO_RAS = {
+    "right-anterior-superior": (1, 1, 1),
+    "ras": (1, 1, 1),
+    "left-anterior-superior": (-1, 1, 1),
+    "las": (-1, 1, 1),
+    "left-posterior-superior": (-1, -1, 1),
+    "lps": (-1, -1, 1),
+}
+_STREAMS = {"gzip": gzip.open, "gz": gzip.open, "bzip2": bz2.open, "bz2": bz2.open}
+_BROKEN = (EOFError, OSError, ValueError, KeyError, IndexError, StopIteration, zlib.error)
+
+
+def read_nrrd(path: Path) -> CT:
+    """Read `.nrrd` or `.nhdr`; files with attached raw or compressed data are read slice by slice.
+
+    Raises:
+        InputError: truncated or damaged, not 3D, a vector image, NaN or without a usable grid.
+    """
+    import nrrd
+
+    warnings: list[str] = []
+    with open(path, "rb") as file:
+        try:
+            header = nrrd.read_header(file)
+            # numpy raises no error of its own for a header that lacks the essentials.
+            sizes = [int(size) for size in header["sizes"]]
+            kept = _volume_axes(header, sizes, path)
+            shape = tuple(sizes[axis] for axis in kept)
+            affine = _affine(header, kept, path, warnings)
+        except InputError:
+            raise
+        except (*_BROKEN, nrrd.NRRDError) as error:
+            raise InputError(
+                f"{path} is not a readable NRRD file ({_text(error)}); export it again."
+            ) from error
+        check_grid(shape, affine, path)
+        volume = HUVolume(shape[::-1], str(path))
+        try:
+            if _streamable(header):
+                _stream(header, file, volume)
+            else:
+                data = nrrd.read_data(header, file, str(path), index_order="C").reshape(shape[::-1])
+                for k in range(shape[2]):
+                    volume.put(k, data[k])
+        except InputError:
+            raise
+        except (*_BROKEN, nrrd.NRRDError) as error:
+            raise InputError(
+                f"{path} is truncated or damaged ({_text(error)}); copy or export it again."
+            ) from error
+    return CT(volume.hu, affine, warnings=warnings, source=str(path), info={"format": "NRRD"})
+
+
+def _volume_axes(header: dict, sizes: list[int], path: Path) -> tuple[int, ...]:
+    kinds = [str(kind).lower() for kind in header.get("kinds", ["domain"] * len(sizes))]
+    spatial = [axis for axis in range(len(sizes)) if kinds[axis] in ("domain", "space", "???", "none")]
+    if len(spatial) == 3 and all(sizes[axis] == 1 for axis in range(len(sizes)) if axis not in spatial):
+        return tuple(spatial)
+    require_3d(sizes, path)
+    return (0, 1, 2)
+
+
+def _affine(header: dict, kept: tuple[int, ...], path: Path, warnings: list[str]) -> np.ndarray:
+    affine = np.eye(4)
+    directions = header.get("space directions")
+    if directions is None:
+        spacings = np.asarray(header.get("spacings", np.ones(len(header["sizes"]))), float)[list(kept)]
+        affine[:3, :3] = np.diag(spacings)
+    else:
+        rows = [directions[axis] for axis in kept]
+        affine[:3, :3] = np.stack([np.full(3, np.nan) if row is None else row for row in rows]).T
+        affine[:3, 3] = header.get("space origin", np.zeros(3))
+    signs = _TO_RAS.get(str(header.get("space", "")).lower())
+    if signs is None or directions is None:
+        warnings.append(f"{path.name} does not say how the patient lies: check left and right of the result.")
+    return np.diag([*(signs or (-1, -1, 1)), 1.0]) @ affine
+
+
+def _streamable(header: dict) -> bool:
+    detached = any(key in header for key in ("data file", "datafile"))
+    skips = any(int(header.get(key, 0)) for key in ("byte skip", "byteskip", "line skip", "lineskip"))
+    return not detached and not skips and header["encoding"] in ("raw", *_STREAMS)
+
+
+def _stream(header: dict, file: BinaryIO, volume: HUVolume) -> None:
+    import nrrd
+
+    stream = _STREAMS[header["encoding"]](file) if header["encoding"] in _STREAMS else file
+    count, rows, columns = volume.hu.shape
+    plane = {key: header[key] for key in ("type", "endian") if key in header}
+    plane |= {"dimension": 2, "sizes": np.array([columns, rows]), "encoding": "raw"}
+    probe = plane | {"dimension": 1, "sizes": np.array([1])}
+    size = rows * columns * nrrd.read_data(probe, BytesIO(bytes(16))).itemsize
+    for k in range(count):
+        data = stream.read(size)
+        if len(data) < size:
+            raise EOFError(f"the data end in slice {k + 1} of {count}")
+        volume.put(k, nrrd.read_data(plane, BytesIO(data), index_order="C"))
+    # The check sum of compressed data is compared only when its end is read.
+    while stream.read(1 << 20):
+        pass
+
+
+def _text(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

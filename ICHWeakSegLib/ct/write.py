@@ -1,0 +1,117 @@
+"""Writing a volume on the CT's own grid."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from ICHWeakSegLib.ct.atomic import atomic_path, ending
+from ICHWeakSegLib.ct.errors import InputError
+from ICHWeakSegLib.ct.geometry import is_orthogonal
+from ICHWeakSegLib.ct.volume import CT
+
+# Direction cosines rounded to four digits are no shear.
+_ROUNDING = 1e-3
+_RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+def check_volume_path(path: str | os.PathLike[str]) -> None:
+    """Refuse a path that `write_volume` cannot write to, before long work.
+
+    Raises:
+        InputError: unknown ending, or the path is a folder.
+    """
+    if ending(Path(path)).lower() not in (".nii.gz", ".nii", ".nrrd", ".mha"):
+        raise InputError(f"{path} has an ending that is not supported; use .nii.gz, .nii, .nrrd or .mha.")
+    if Path(path).is_dir():
+        raise InputError(f"{path} cannot be written: that is a folder.")
+
+
+def write_volume(
+    path: str | os.PathLike[str], array: np.ndarray, ct: CT, dtype: np.typing.DTypeLike | None = None
+) -> None:
+    """Write an array on the grid of `ct`, with its true affine, sheared or not.
+
+    Unevenly spaced slices are written with their usual spacing, as the formats know no other.
+
+    Args:
+        path: `.nii.gz`, `.nii`, `.nrrd` or `.mha` (the latter for orthogonal grids only).
+        array: shape (K, J, I) of `ct.hu`.
+        ct: the CT that the array belongs to.
+        dtype: type in the file; None keeps the array's, with bool as uint8 and long types shortened.
+
+    Raises:
+        InputError: unknown ending, a sheared grid for `.mha`, or a path that cannot be written.
+        ValueError: the array does not have the shape of the CT.
+    """
+    array = np.asarray(array)
+    if array.shape != ct.hu.shape:
+        raise ValueError(f"the array has shape {array.shape}, the CT {ct.hu.shape}")
+    path = Path(path)
+    writers = {".nii.gz": _nifti, ".nii": _nifti, ".nrrd": _nrrd, ".seg.nrrd": _nrrd, ".mha": _metaimage}
+    writer = writers.get(ending(path).lower())
+    if writer is None:
+        raise InputError(f"{path} has an ending that is not supported; use .nii.gz, .nii, .nrrd or .mha.")
+    if writer is _metaimage and not is_orthogonal(ct.ijk_to_ras, _ROUNDING):
+        raise InputError(f"{path} cannot hold the sheared grid of a tilted gantry; write .nii.gz or .nrrd.")
+    array = array.astype(_file_type(array.dtype) if dtype is None else dtype, copy=False)
+    with atomic_path(path) as partial:
+        writer(partial, array, np.asarray(ct.ijk_to_ras, float))
+
+
+def _file_type(dtype: np.dtype) -> np.dtype:
+    short = {
+        "bool": "uint8",
+        "int64": "int32",
+        "uint64": "uint32",
+        "float64": "float32",
+        "float16": "float32",
+    }
+    return np.dtype(short.get(dtype.name, dtype))
+
+
+def _nifti(path: Path, array: np.ndarray, ijk_to_ras: np.ndarray) -> None:
+    import nibabel
+
+    image = nibabel.Nifti1Image(array.T, ijk_to_ras, dtype=array.dtype)
+    image.header.set_xyzt_units("mm")
+    image.set_sform(ijk_to_ras, code="scanner")
+    if is_orthogonal(ijk_to_ras):
+        image.set_qform(ijk_to_ras, code="scanner")
+    else:
+        # A qform cannot shear: readers that prefer it would put the slices in the wrong place.
+        image.set_qform(ijk_to_ras, code="unknown", strip_shears=True)
+    nibabel.save(image, path)
+
+
+def _nrrd(path: Path, array: np.ndarray, ijk_to_ras: np.ndarray) -> None:
+    import nrrd
+
+    lps = _RAS_TO_LPS @ ijk_to_ras
+    header = {
+        "space": "left-posterior-superior",
+        "space directions": lps[:3, :3].T,
+        "space origin": lps[:3, 3],
+        "kinds": ["domain", "domain", "domain"],
+        "encoding": "gzip",
+    }
+    nrrd.write(str(path), array, header, compression_level=6, index_order="C")
+
+
+def _metaimage(path: Path, array: np.ndarray, ijk_to_ras: np.ndarray) -> None:
+    import SimpleITK as sitk
+
+    lps = _RAS_TO_LPS @ ijk_to_ras
+    spacing = np.linalg.norm(lps[:3, :3], axis=0)
+    image = sitk.GetImageFromArray(np.ascontiguousarray(array))
+    image.SetSpacing(spacing.tolist())
+    image.SetDirection((lps[:3, :3] / spacing).ravel().tolist())
+    image.SetOrigin(lps[:3, 3].tolist())
+    try:
+        sitk.WriteImage(image, str(path), useCompression=True)
+    except RuntimeError as error:
+        raise InputError(
+            f"{path.parent} could not be written to; check its space and permissions."
+        ) from error

@@ -1,0 +1,76 @@
+"""Checking that an installed model is whole and runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ICHWeakSegLib.models.card import CARD_FILE, ModelCard
+from ICHWeakSegLib.models.find import find_model
+from ICHWeakSegLib.models.load import fill_network, read_weights
+from ICHWeakSegLib.models.sections import ModelError
+
+
+@dataclass
+class VerifyReport:
+    """What was checked.
+
+    Attributes:
+        name: as asked for.
+        folder: the package; None where it was not found.
+        passed: sentences on what is right, in the order of checking.
+        problem: the first thing that is wrong; empty where nothing is.
+    """
+
+    name: str
+    folder: Path | None = None
+    passed: list[str] = field(default_factory=list)
+    problem: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether the model can be used."""
+        return not self.problem
+
+    def __str__(self) -> str:
+        lines = [f"Model {self.name}" + (f" in {self.folder}" if self.folder else "")]
+        lines += [f"  ok      {sentence}" for sentence in self.passed]
+        lines.append(f"  FAILED  {self.problem}" if self.problem else "  The model is whole and runs.")
+        return "\n".join(lines)
+
+
+def verify_model(name_or_dir: str | Path) -> VerifyReport:
+    """Check card, weight file, architecture and one run on an empty slice. Raises nothing for a bad model."""
+    report = VerifyReport(str(name_or_dir))
+    try:
+        found = find_model(name_or_dir)
+        assert found.card is not None
+        report.folder = found.folder
+        report.passed.append("the card is valid")
+        weights = read_weights(found.folder, found.card)
+        report.passed.append(f"the weights have the card's size and SHA-256 ({found.card.weights.sha256})")
+        from ICHWeakSegLib.models.build import build_network
+
+        network = build_network(found.card.architecture, str(found.folder / CARD_FILE))
+        fill_network(network, weights, str(found.folder / found.card.weights.file))
+        report.passed.append("the weights fit the architecture")
+        _run(network.eval(), found.card)
+        report.passed.append("the network runs")
+    except ModelError as problem:
+        report.problem = str(problem)
+    return report
+
+
+def _run(network, card: ModelCard) -> None:
+    import torch
+
+    size = card.preprocessing.size
+    try:
+        with torch.inference_mode():
+            out = network(torch.zeros(1, card.architecture.in_chans, size, size))
+    except Exception as problem:
+        raise ModelError(
+            f"Model {card.name} does not run on slices of {size} pixels: {problem}."
+        ) from problem
+    if tuple(out.shape) != (1, len(card.classes)) or not torch.isfinite(out).all():
+        raise ModelError(f"Model {card.name} gives an output that is not one number a class.")

@@ -1,0 +1,88 @@
+"""Cases read, masked and cropped once, and kept on disk for every epoch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ICHWeakSegLib.ct.axial import AxialGrid
+from ICHWeakSegLib.ct.brain_mask import BrainMask
+from ICHWeakSegLib.ct.errors import InputError
+from ICHWeakSegLib.ct.network_input import NetworkInput, Preprocessing
+from ICHWeakSegLib.training.cases import Case
+
+
+@dataclass
+class Cropped:
+    """One case as a network sees it.
+
+    Attributes:
+        name, patient: of the case.
+        hu: int16 (S, size, size), one plane a slab.
+        brain: bool, same shape.
+        labels: float32 (S, 6).
+    """
+
+    name: str
+    patient: str
+    hu: np.ndarray
+    brain: np.ndarray
+    labels: np.ndarray
+
+
+def crop_case(case: Case, preprocessing: Preprocessing) -> Cropped:
+    """Read one case and crop it.
+
+    Raises:
+        InputError: the CT cannot be used, or it has another number of slices than labels.
+    """
+    ct = case.read()
+    grid = AxialGrid(ct)
+    count = len(grid.positions_mm)
+    if count != len(case.labels):
+        raise InputError(f"{case.name} has {count} axial slices and {len(case.labels)} labels.")
+    source = NetworkInput(grid, BrainMask(grid), preprocessing)
+    planes = [source.crop(index) for index in range(len(source))]
+    # A slab has blood if one of its slices has; unknown stays unknown.
+    labels = [np.fmax.reduce(case.labels[list(group)]) for group in source.groups]
+    return Cropped(
+        case.name,
+        case.patient,
+        np.stack([np.rint(hu) for hu, _ in planes]).astype(np.int16),
+        np.stack([mask for _, mask in planes]),
+        np.stack(labels),
+    )
+
+
+def cached_cases(
+    cases: list[Case],
+    preprocessing: Preprocessing,
+    folder: Path,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Cropped]:
+    """Crop all cases, or take them from `folder` where an earlier run with the same settings left them."""
+    key = hashlib.sha256(json.dumps(asdict(preprocessing), sort_keys=True).encode()).hexdigest()[:12]
+    folder = Path(folder) / f"crops-{key}"
+    folder.mkdir(parents=True, exist_ok=True)
+    done = []
+    for number, case in enumerate(cases):
+        name = hashlib.sha256(case.name.encode()).hexdigest()[:16]
+        path = folder / f"{name}.npz"
+        if path.exists():
+            with np.load(path) as file:
+                item = Cropped(case.name, case.patient, file["hu"], file["brain"], case.labels)
+                item.labels = file["labels"]
+        else:
+            item = crop_case(case, preprocessing)
+            partial = folder / f"{name}.part.npz"
+            np.savez(partial, hu=item.hu, brain=item.brain, labels=item.labels)
+            partial.replace(path)
+        done.append(item)
+        if progress:
+            progress(number + 1, len(cases))
+    return done

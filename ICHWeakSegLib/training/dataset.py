@@ -1,0 +1,119 @@
+"""Cropped slices as a torch dataset: augmentation, windows, balanced sampling."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset, WeightedRandomSampler
+from torchvision.transforms import InterpolationMode, v2
+
+from ICHWeakSegLib.ct.network_input import Preprocessing
+from ICHWeakSegLib.training.cache import Cropped
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How strongly training slices are varied; the HGI-SAM paper gives flips, 45 degrees, 10 % and noise."""
+
+    rotation_deg: float = 45.0
+    scale: float = 0.10
+    shift: float = 0.05
+    noise_hu: float = 3.0
+    hu_offset: float = 3.0
+    hu_gain: float = 0.08
+
+
+class SliceDataset(Dataset):
+    """Slices of cropped cases.
+
+    Items are `(image (C, size, size) float32, labels (6,) float32)`.
+
+    Args:
+        cases: cropped cases; slices whose brain mask is empty are left out, since they never reach a network.
+        preprocessing: of the model to be trained.
+        augmentation: None for validation.
+    """
+
+    def __init__(
+        self, cases: list[Cropped], preprocessing: Preprocessing, augmentation: Augmentation | None = None
+    ) -> None:
+        self.cases, self.preprocessing, self.augmentation = cases, preprocessing, augmentation
+        self.index = [
+            (number, plane)
+            for number, case in enumerate(cases)
+            for plane in range(len(case.hu))
+            if case.brain[plane].any() and not np.isnan(case.labels[plane, 0])
+        ]
+        self.labels = np.array([cases[n].labels[p] for n, p in self.index], np.float32).reshape(-1, 6)
+        self.transform = _transform(augmentation) if augmentation else None
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, item: int) -> tuple[torch.Tensor, torch.Tensor]:
+        number, plane = self.index[item]
+        case = self.cases[number]
+        hu, brain = case.hu[plane].astype(np.float32), case.brain[plane]
+        if self.transform:
+            pair = torch.from_numpy(np.stack([hu, brain]))
+            pair = self.transform(pair).numpy()
+            hu, brain = self._vary(pair[0]), pair[1] > 0.5
+        image = self.preprocessing.images(hu, brain)
+        return torch.from_numpy(image), torch.from_numpy(case.labels[plane])
+
+    def _vary(self, hu: np.ndarray) -> np.ndarray:
+        """Scanner differences: another gain around brain HU, another offset, more noise."""
+        how = self.augmentation
+        gain, offset, noise = torch.rand(3).tolist()
+        middle = self.preprocessing.brain_hu or 33.0
+        hu = (hu - middle) * (1 + (2 * gain - 1) * how.hu_gain) + middle + (2 * offset - 1) * how.hu_offset
+        if noise < 0.5:
+            hu = hu + torch.randn(hu.shape).numpy() * (2 * noise * how.noise_hu)
+        return hu
+
+
+def _transform(how: Augmentation) -> v2.Transform:
+    """Geometric variation of (2, size, size): HU and brain mask; what comes in from outside is brain-free."""
+    return v2.Compose(
+        [
+            v2.RandomHorizontalFlip(),
+            v2.RandomAffine(
+                how.rotation_deg,
+                translate=(how.shift, how.shift),
+                scale=(1 - how.scale, 1 + how.scale),
+                interpolation=InterpolationMode.BILINEAR,
+                fill=[-1000.0, 0.0],
+            ),
+        ]
+    )
+
+
+def balanced_sampler(
+    real: np.ndarray, painted: np.ndarray, painted_share: float, samples: int | None = None, seed: int = 0
+) -> WeightedRandomSampler:
+    """Draw positives and negatives equally often.
+
+    Args:
+        real: label `any` (0/1) of the real slices.
+        painted: the same of the painted ones, which follow the real ones in the dataset.
+        painted_share: share of painted slices among what is drawn (0 where there are none).
+        samples: slices an epoch; by default twice the real minority class, as HGI-SAM.
+    """
+    weights = []
+    share = painted_share if len(painted) else 0.0
+    for labels, part in ((real, 1 - share), (painted, share)):
+        for value in (0, 1):
+            count = int((labels == value).sum())
+            if count == 0 and len(labels):
+                part_missing = "positive" if value else "negative"
+                raise ValueError(f"There is no {part_missing} slice to train on.")
+        weights.append(
+            np.where(
+                labels == 1, part / 2 / max(1, (labels == 1).sum()), part / 2 / max(1, (labels == 0).sum())
+            )
+        )
+    minority = int(min((real == 0).sum(), (real == 1).sum()))
+    generator = torch.Generator().manual_seed(seed)
+    return WeightedRandomSampler(np.concatenate(weights), samples or 2 * minority, generator=generator)

@@ -1,0 +1,103 @@
+"""From a trained classifier to a finished model package with its card."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.metrics import roc_auc_score, roc_curve
+
+from ICHWeakSegLib.localize import METHODS
+from ICHWeakSegLib.models import Architecture, MapSettings, ModelCard, OperatingPoint, Training, save_model
+from ICHWeakSegLib.networks import SwinClassifier
+from ICHWeakSegLib.training.cache import Cropped
+from ICHWeakSegLib.training.cases import CLASSES
+from ICHWeakSegLib.training.train_classifier import Recipe
+
+Scores = list[tuple[str, int, int, float]]
+SENSITIVITIES = (0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.98)
+OUTPUTS = {"binary": (("none", "any"), 1), "binary-sigmoid": (("any",), 0), "subtypes": (CLASSES, 0)}
+
+
+def slice_auc(scores: Scores) -> float:
+    """Area under the ROC curve over slices; NaN where only one class occurs."""
+    labels = [label for *_, label, _ in scores]
+    return float(roc_auc_score(labels, [row[3] for row in scores])) if len(set(labels)) == 2 else float("nan")
+
+
+def operating_point(scores: Scores) -> OperatingPoint:
+    """Youden's point as default, and the probability that reaches each of `SENSITIVITIES`.
+
+    From patients that the network was not trained on; 0.5 and no table where there are none of both kinds.
+    """
+    if len({row[2] for row in scores}) < 2:
+        return OperatingPoint()
+    false, true, cuts = roc_curve([row[2] for row in scores], [row[3] for row in scores])
+    cuts = np.clip(cuts, 0.0, 1.0)
+    table, before = [], 1.0
+    for wanted in SENSITIVITIES:
+        # The card wants probabilities that fall as the sensitivity rises.
+        before = min(before, float(cuts[np.flatnonzero(true >= wanted)[0]]))
+        table.append((wanted, round(before, 5)))
+    return OperatingPoint(round(float(cuts[np.argmax(true - false)]), 5), tuple(table))
+
+
+def package(
+    folder: Path,
+    name: str,
+    recipe: Recipe,
+    network: SwinClassifier,
+    scores: Scores,
+    cases: list[Cropped],
+    results: dict[str, Any],
+    data: str = "",
+    attribution: str = "",
+    licence: str = "",
+    version: str = "1.0.0",
+    overwrite: bool = False,
+    **more: Any,
+) -> ModelCard:
+    """Write the model package.
+
+    Args:
+        folder: the package's folder.
+        scores: of patients that were not trained on; they set the operating point.
+        cases: what the network was trained and validated on.
+        results: measured figures for the card.
+        more: further fields of `ModelCard`.
+    """
+    classes, target = OUTPUTS[recipe.strategy]
+    labels = np.concatenate([case.labels[:, 0] for case in cases])
+    overrides = {key: value for key, value in recipe.overrides.items() if key != "pretrained"}
+    card = ModelCard(
+        name=name,
+        version=version,
+        architecture=Architecture(
+            recipe.backbone, len(classes), in_chans=len(recipe.preprocessing.windows), overrides=overrides
+        ),
+        strategy=recipe.strategy,
+        classes=tuple(classes),
+        target=target,
+        preprocessing=recipe.preprocessing,
+        operating=operating_point(scores),
+        map=MapSettings(threshold=METHODS["hgi-sam"].threshold(recipe.strategy)),
+        description=f"Slice classifier for HGI-SAM, trained on {data}",
+        training=Training(
+            data=data,
+            attribution=attribution,
+            licence=licence,
+            patients=len({case.patient for case in cases}),
+            slices=len(labels),
+            recipe=(
+                f"Image-level labels ({int((labels == 1).sum())} positive slices), {recipe.epochs} epochs, "
+                f"batch {recipe.batch}, AdamW {recipe.rate:g}, {recipe.schedule}, "
+                f"painted share {recipe.painted_share:g}, seed {recipe.seed}"
+            ),
+        ),
+        results=results,
+        licence=licence,
+        limits=("For research use only.", "Measured only on the data named above."),
+    )
+    return save_model(folder, replace(card, **more), network, overwrite=overwrite)

@@ -1,0 +1,258 @@
+"""Train a slice classifier from image-level labels, patient-wise, resumable, up to a model package."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import lightning
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.loggers import CSVLogger
+from torch.utils.data import DataLoader
+
+from ICHWeakSegLib.ct.errors import InputError
+from ICHWeakSegLib.ct.network_input import Preprocessing
+from ICHWeakSegLib.networks.swin_classifier import SwinClassifier
+from ICHWeakSegLib.training.cache import Cropped
+from ICHWeakSegLib.training.cases import split_patients
+from ICHWeakSegLib.training.classifier_module import ClassifierModule
+from ICHWeakSegLib.training.curves import draw_curves
+from ICHWeakSegLib.training.dataset import Augmentation, SliceDataset, balanced_sampler
+
+NUM_CLASSES = {"binary": 2, "binary-sigmoid": 1, "subtypes": 6}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides what a training gives, written beside its result.
+
+    Attributes:
+        backbone, overrides: timm's Swin and its options.
+        strategy: `binary`, `binary-sigmoid` or `subtypes`.
+        preprocessing: the network's input.
+        augmentation: variation of training slices.
+        epochs: at most so many.
+        samples: slices an epoch; None: twice the minority class.
+        batch: slices a step.
+        rate, weight_decay, schedule, head_epochs: see `ClassifierModule`.
+        patience: epochs without a better validation AUC before it stops; 0: never stop early.
+        painted_share: share of painted slices among those drawn.
+        seed: of splits, weights and order.
+        precision: Lightning's, e.g. `32-true` or `bf16-mixed`.
+    """
+
+    backbone: str
+    preprocessing: Preprocessing
+    overrides: dict[str, Any] = field(default_factory=dict)
+    strategy: str = "binary"
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    epochs: int = 40
+    samples: int | None = None
+    batch: int = 12
+    rate: float = 5e-4
+    weight_decay: float = 0.05
+    schedule: str = "scratch"
+    head_epochs: int = 2
+    patience: int = 3
+    painted_share: float = 0.5
+    seed: int = 0
+    precision: str = "32-true"
+
+
+@dataclass
+class Trained:
+    """Result of one training.
+
+    Attributes:
+        network: with the chosen weights, on the CPU, in eval mode.
+        scores: for each validation slice: case name, plane, label, probability; empty without validation.
+        metrics: final figures.
+    """
+
+    network: SwinClassifier
+    scores: list[tuple[str, int, int, float]]
+    metrics: dict[str, float]
+
+
+def train_classifier(
+    recipe: Recipe,
+    train: list[Cropped],
+    valid: list[Cropped],
+    folder: Path,
+    painted: list[Cropped] | None = None,
+    initial: dict[str, torch.Tensor] | None = None,
+    device: str = "auto",
+    quiet: bool = False,
+    on_epoch: Callable[[int, dict[str, float]], None] | None = None,
+) -> Trained:
+    """Train one network; a run that was killed goes on from its last whole epoch.
+
+    Args:
+        recipe: how.
+        train, valid: cropped cases of different patients; with no `valid` the last epoch's weights are kept.
+        folder: keeps checkpoints, `metrics.csv` and `curves.png` of this run.
+        painted: painted slices of the training patients.
+        initial: state dict to start from instead of random weights.
+        device: `auto`, `cpu`, `cuda` or `mps`.
+        quiet: no progress bar.
+
+    Raises:
+        InputError: a patient in both parts, no positive or no negative slice, or `folder` holds another run.
+    """
+    shared = {case.patient for case in train} & {case.patient for case in valid}
+    if shared:
+        raise InputError(f"Patients in training and validation: {', '.join(sorted(shared))}.")
+    _claim(folder, recipe, train, valid)
+    lightning.seed_everything(recipe.seed, workers=True, verbose=False)
+    network = _build(recipe)
+    if initial:
+        network.load_state_dict(initial)
+
+    real = SliceDataset(train, recipe.preprocessing, recipe.augmentation)
+    extra = SliceDataset(painted or [], recipe.preprocessing, recipe.augmentation)
+    both = torch.utils.data.ConcatDataset([real, extra]) if len(extra) else real
+    try:
+        sampler = balanced_sampler(
+            real.labels[:, 0], extra.labels[:, 0], recipe.painted_share, recipe.samples, recipe.seed
+        )
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    loader = DataLoader(both, recipe.batch, sampler=sampler, drop_last=len(sampler) > recipe.batch)
+    checked = SliceDataset(valid, recipe.preprocessing)
+    valid_loader = DataLoader(checked, 64) if len(checked) else None
+
+    module = ClassifierModule(
+        network,
+        recipe.strategy,
+        recipe.schedule,
+        recipe.rate,
+        recipe.weight_decay,
+        steps=len(loader) * recipe.epochs,
+        head_epochs=recipe.head_epochs,
+    )
+    best = ModelCheckpoint(
+        folder, "best", monitor="val_auc" if valid_loader else None, mode="max", save_weights_only=True
+    )
+    last = ModelCheckpoint(folder, "last", enable_version_counter=False, every_n_epochs=1)
+    callbacks = [last, *([best] if valid_loader else [])]
+    if valid_loader and recipe.patience:
+        callbacks.append(EarlyStopping("val_auc", mode="max", patience=recipe.patience))
+    if not quiet:
+        callbacks.append(TQDMProgressBar(leave=False))
+    trainer = lightning.Trainer(
+        accelerator={"auto": "auto", "cpu": "cpu", "cuda": "gpu", "mps": "mps"}[device],
+        devices=1,
+        max_epochs=recipe.epochs,
+        precision=recipe.precision,
+        gradient_clip_val=1.0,
+        callbacks=callbacks,
+        logger=CSVLogger(folder, name="", version="log"),
+        log_every_n_steps=1_000_000,
+        enable_progress_bar=not quiet,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        # Without early stopping the validation only draws a curve.
+        check_val_every_n_epoch=1 if recipe.patience else 4,
+    )
+    saved = folder / "last.ckpt"
+    trainer.fit(module, loader, valid_loader, ckpt_path=str(saved) if saved.exists() else None)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    if valid_loader and recipe.patience and best.best_model_path:
+        state = torch.load(best.best_model_path, weights_only=False, map_location="cpu")["state_dict"]
+        module.load_state_dict(state)
+    draw_curves(folder / "log" / "metrics.csv", folder / "curves.png")
+    network = module.network.cpu().eval()
+    scores = score_slices(network, recipe, valid)
+    return Trained(network, scores, {key: float(value) for key, value in trainer.callback_metrics.items()})
+
+
+@torch.inference_mode()
+def score_slices(
+    network: SwinClassifier, recipe: Recipe, cases: list[Cropped]
+) -> list[tuple[str, int, int, float]]:
+    """(case, plane, label, probability) of every labelled slice; slices without brain get 0."""
+    module = ClassifierModule(network.eval(), recipe.strategy)
+    rows = []
+    for case in cases:
+        known = np.flatnonzero(~np.isnan(case.labels[:, 0]))
+        found = {int(plane): 0.0 for plane in known}
+        inside = [plane for plane in found if case.brain[plane].any()]
+        for first in range(0, len(inside), 32):
+            planes = inside[first : first + 32]
+            images = [
+                recipe.preprocessing.images(case.hu[p].astype(np.float32), case.brain[p]) for p in planes
+            ]
+            values = module.score(network(torch.from_numpy(np.stack(images))))
+            found.update(zip(planes, values.tolist(), strict=True))
+        rows += [(case.name, p, int(case.labels[p, 0]), value) for p, value in found.items()]
+    return rows
+
+
+def cross_validate(
+    recipe: Recipe,
+    cases: list[Cropped],
+    folder: Path,
+    folds: int,
+    painted: list[Cropped] | None = None,
+    on_fold: Callable[[int, Trained], None] | None = None,
+    **options: Any,
+) -> list[tuple[str, int, int, float]]:
+    """Patient-wise k-fold: the out-of-fold probability of every slice.
+
+    Each fold leaves `fold-N/scores.json`, so that a killed run goes on with the fold it was in.
+    """
+    rows = []
+    for number, held in enumerate(split_patients(cases, folds, recipe.seed)):
+        place = folder / f"fold-{number}"
+        finished = place / "scores.json"
+        if finished.exists():
+            rows += [tuple(row) for row in json.loads(finished.read_text())]
+            continue
+        train = [case for case in cases if case.patient not in held]
+        valid = [case for case in cases if case.patient in held]
+        mine = [case for case in painted or [] if case.patient not in held]
+        trained = train_classifier(recipe, train, valid, place, mine, **options)
+        if on_fold:
+            on_fold(number, trained)
+        finished.write_text(json.dumps(trained.scores))
+        rows += trained.scores
+    return rows
+
+
+def _build(recipe: Recipe) -> SwinClassifier:
+    if recipe.strategy not in NUM_CLASSES:
+        raise InputError(f"The strategy is one of {', '.join(NUM_CLASSES)}, not {recipe.strategy!r}.")
+    try:
+        return SwinClassifier(
+            recipe.backbone,
+            NUM_CLASSES[recipe.strategy],
+            in_chans=len(recipe.preprocessing.windows),
+            # Plain attention trains a third faster on a CPU in bfloat16 than the fused one.
+            fused_attention=False,
+            **recipe.overrides,
+        )
+    except ValueError as error:
+        raise InputError(f"This network cannot be built: {error}") from error
+
+
+def _claim(folder: Path, recipe: Recipe, train: list[Cropped], valid: list[Cropped]) -> None:
+    """Make the run's folder, or refuse one that belongs to another recipe or other patients."""
+    folder.mkdir(parents=True, exist_ok=True)
+    facts = {
+        "recipe": asdict(recipe),
+        "train": sorted({case.patient for case in train}),
+        "valid": sorted({case.patient for case in valid}),
+    }
+    text = json.dumps(facts, indent=1, sort_keys=True)
+    path = folder / "run.json"
+    if path.exists() and path.read_text() != text:
+        raise InputError(
+            f"{folder} holds a training with other settings: choose another folder or remove it."
+        )
+    path.write_text(text)
