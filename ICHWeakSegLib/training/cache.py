@@ -26,6 +26,7 @@ class Cropped:
         hu: int16 (S, size, size), one plane a slab.
         brain: bool, same shape.
         labels: float32 (S, 6).
+        blood: bool, shape of `hu`, where blood was painted; None for real slices, whose blood nobody drew.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Cropped:
     hu: np.ndarray
     brain: np.ndarray
     labels: np.ndarray
+    blood: np.ndarray | None = None
 
 
 def crop_case(case: Case, preprocessing: Preprocessing) -> Cropped:

@@ -28,7 +28,9 @@ class Augmentation:
 class SliceDataset(Dataset):
     """Slices of cropped cases.
 
-    Items are `(image (C, size, size) float32, labels (6,) float32)`.
+    Items are `(image (C, size, size) float32, labels (6,) float32, blood (size, size) float32)`. `blood` is 1
+    where blood was painted, 0 where there is none (painted slices and slices labelled negative), and -1
+    where nobody knows (real slices labelled positive).
 
     Args:
         cases: cropped cases; slices whose brain mask is empty are left out, since they never reach a network.
@@ -52,16 +54,22 @@ class SliceDataset(Dataset):
     def __len__(self) -> int:
         return len(self.index)
 
-    def __getitem__(self, item: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def __getitem__(self, item: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         number, plane = self.index[item]
         case = self.cases[number]
         hu, brain = case.hu[plane].astype(np.float32), case.brain[plane]
+        blood = self._blood(case, plane)
         if self.transform:
-            pair = torch.from_numpy(np.stack([hu, brain]))
-            pair = self.transform(pair).numpy()
-            hu, brain = self._vary(pair[0]), pair[1] > 0.5
+            parts = self.transform(torch.from_numpy(np.stack([hu, brain, blood]))).numpy()
+            hu, brain, blood = self._vary(parts[0]), parts[1] > 0.5, parts[2]
         image = self.preprocessing.images(hu, brain)
-        return torch.from_numpy(image), torch.from_numpy(case.labels[plane])
+        return torch.from_numpy(image), torch.from_numpy(case.labels[plane]), torch.from_numpy(blood)
+
+    def _blood(self, case: Cropped, plane: int) -> np.ndarray:
+        if case.blood is not None:
+            return case.blood[plane].astype(np.float32)
+        known = 0.0 if case.labels[plane, 0] == 0 else -1.0
+        return np.full(case.hu.shape[1:], known, np.float32)
 
     def _vary(self, hu: np.ndarray) -> np.ndarray:
         """Scanner differences: another gain around brain HU, another offset, more noise."""
@@ -75,7 +83,7 @@ class SliceDataset(Dataset):
 
 
 def _transform(how: Augmentation) -> v2.Transform:
-    """Geometric variation of (2, size, size): HU and brain mask; what comes in from outside is brain-free."""
+    """Geometric variation of (3, size, size): HU, brain mask, blood; what comes in from outside is air."""
     return v2.Compose(
         [
             v2.RandomHorizontalFlip(),
@@ -84,7 +92,7 @@ def _transform(how: Augmentation) -> v2.Transform:
                 translate=(how.shift, how.shift),
                 scale=(1 - how.scale, 1 + how.scale),
                 interpolation=InterpolationMode.BILINEAR,
-                fill=[-1000.0, 0.0],
+                fill=[-1000.0, 0.0, 0.0],
             ),
         ]
     )

@@ -33,7 +33,7 @@ def paint_case(
         A case of the same patient that holds painted slices only, with their labels.
     """
     anatomy = find_anatomy(case.hu.astype(np.float32), case.brain & (case.hu < 130), spacing_mm)
-    hu, brain, labels = [], [], []
+    hu, brain, labels, blood = [], [], [], []
     for copy in range(copies):
         subtype = str(rng.choice(SUBTYPES))
         volume = float(np.exp(rng.uniform(*np.log(VOLUME_ML))))
@@ -51,6 +51,7 @@ def paint_case(
             hu.append(np.rint(painted.hu[index]))
             brain.append(case.brain[index])
             labels.append(label)
+            blood.append(painted.mask[index])
         if copy % 4 == 0:
             decoy = paint_decoy(
                 case.hu.astype(np.float32),
@@ -64,6 +65,7 @@ def paint_case(
                 hu.append(np.rint(decoy[index]))
                 brain.append(case.brain[index])
                 labels.append(np.zeros(len(CLASSES), np.float32))
+                blood.append(np.zeros(case.hu.shape[1:], bool))
     shape = (0, *case.hu.shape[1:])
     return Cropped(
         case.name,
@@ -71,6 +73,7 @@ def paint_case(
         np.stack(hu).astype(np.int16) if hu else np.zeros(shape, np.int16),
         np.stack(brain) if brain else np.zeros(shape, bool),
         np.stack(labels) if labels else np.zeros((0, len(CLASSES)), np.float32),
+        np.stack(blood) if blood else np.zeros(shape, bool),
     )
 
 
@@ -91,11 +94,12 @@ def painted_cases(
         path = folder / f"{number:05d}.npz"
         if path.exists():
             with np.load(path) as file:
-                item = Cropped(case.name, case.patient, file["hu"], file["brain"], file["labels"])
+                parts = (file[key] for key in ("hu", "brain", "labels", "blood"))
+                item = Cropped(case.name, case.patient, *parts)
         else:
             item = paint_case(case, copies, spacing_mm, np.random.default_rng([seed, number]))
             partial = folder / f"{number:05d}.part.npz"
-            np.savez_compressed(partial, hu=item.hu, brain=item.brain, labels=item.labels)
+            np.savez_compressed(partial, hu=item.hu, brain=item.brain, labels=item.labels, blood=item.blood)
             partial.replace(path)
         done.append(item)
         if progress:

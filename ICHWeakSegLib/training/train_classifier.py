@@ -42,6 +42,8 @@ class Recipe:
         rate, weight_decay, schedule, head_epochs: see `ClassifierModule`.
         patience: epochs without a better validation AUC before it stops; 0: never stop early.
         painted_share: share of painted slices among those drawn.
+        painted_weight: weight of the loss that shows the network where blood was painted, see
+            `ClassifierModule`; 0 where nothing is painted.
         seed: of splits, weights and order.
         precision: Lightning's, e.g. `32-true` or `bf16-mixed`.
     """
@@ -60,6 +62,7 @@ class Recipe:
     head_epochs: int = 2
     patience: int = 3
     painted_share: float = 0.5
+    painted_weight: float = 0.0
     seed: int = 0
     precision: str = "32-true"
 
@@ -134,6 +137,7 @@ def train_classifier(
         recipe.weight_decay,
         steps=len(loader) * recipe.epochs,
         head_epochs=recipe.head_epochs,
+        painted_weight=recipe.painted_weight,
     )
     best = ModelCheckpoint(
         folder, "best", monitor="val_auc" if valid_loader else None, mode="max", save_weights_only=True
