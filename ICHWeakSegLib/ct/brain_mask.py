@@ -158,7 +158,8 @@ class _Plane:
         kept = np.zeros_like(neighbour)
         for index in range(1, count + 1):
             part = labels == index
-            if (part & near).sum() > 0.5 * part.sum():
+            # Soft tissue between the skull and a hand or tube beside it lies near the brain, not under it.
+            if (part & neighbour).sum() > 0.4 * part.sum():
                 kept |= part & near
         # Thin bridges lead into orbits, ethmoid and mastoid cells: cut them, and judge what is left anew.
         opened = _opening(kept, 3.0, self.pixel)
@@ -210,12 +211,12 @@ def _sample(plane: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndar
 
 
 def _skull(bone: np.ndarray, pixel: tuple[float, float]) -> np.ndarray:
-    """Bone without small pieces (calcification, clips, drains, teeth fragments) that lie apart."""
+    """Bone without small pieces (calcification, clips, drains, fingers beside the head) that lie apart."""
     labels, count = ndimage.label(bone, structure=np.ones((3, 3)))
     if count < 2:
         return bone
     area = np.bincount(labels.ravel()) * pixel[0] * pixel[1]
-    return bone & (area > 60.0)[labels]
+    return bone & (area > max(60.0, 0.04 * area[1:].max()))[labels]
 
 
 def _closing(mask: np.ndarray, radius: float, pixel: tuple[float, float]) -> np.ndarray:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger
+from safetensors.torch import save_file
 from torch.utils.data import DataLoader
 
 from ICHWeakSegLib.ct.errors import InputError
@@ -98,7 +99,7 @@ def train_classifier(
     Args:
         recipe: how.
         train, valid: cropped cases of different patients; with no `valid` the last epoch's weights are kept.
-        folder: keeps checkpoints, `metrics.csv` and `curves.png` of this run.
+        folder: keeps checkpoints, `metrics.csv`, `curves.png` and `network.safetensors` of this run.
         painted: painted slices of the training patients.
         initial: state dict to start from instead of random weights.
         device: `auto`, `cpu`, `cuda` or `mps`.
@@ -172,6 +173,7 @@ def train_classifier(
         module.load_state_dict(state)
     draw_curves(folder / "log" / "metrics.csv", folder / "curves.png")
     network = module.network.cpu().eval()
+    save_file(network.state_dict(), folder / "network.safetensors")
     scores = score_slices(network, recipe, valid)
     return Trained(network, scores, {key: float(value) for key, value in trainer.callback_metrics.items()})
 
