@@ -16,27 +16,56 @@ def remove_specks(mask: np.ndarray, slice_ml: np.ndarray, smallest_ml: float) ->
         mask: bool, shape (S, H, W).
         slice_ml: volume of a voxel of each slice in mL, shape (S,).
         smallest_ml: smallest volume that stays.
+
+    Returns:
+        bool mask (S, H, W); `mask` itself where nothing is to be dropped.
     """
-    labels, count = ndimage.label(mask, NEIGHBOURS)
-    if not count or smallest_ml <= 0:
+    box = bounding_box(mask)
+    if box is None or smallest_ml <= 0:
         return mask
+    labels, count = ndimage.label(mask[box], NEIGHBOURS)
     volume = np.zeros(count + 1)
-    for plane, voxel_ml in zip(labels, slice_ml, strict=True):
+    for plane, voxel_ml in zip(labels, np.asarray(slice_ml)[box[0]], strict=True):
         volume += np.bincount(plane.ravel(), minlength=count + 1) * voxel_ml
     keep = volume >= smallest_ml
     keep[0] = False
-    return keep[labels]
+    return _in_place_of(mask, box, keep[labels])
 
 
 def touching(mask: np.ndarray, seeds: np.ndarray) -> np.ndarray:
     """The components of `mask`, shape (S, H, W), that hold a voxel of `seeds`."""
-    labels, count = ndimage.label(mask, NEIGHBOURS)
+    box = bounding_box(mask)
+    if box is None:
+        return mask
+    labels, count = ndimage.label(mask[box], NEIGHBOURS)
     keep = np.zeros(count + 1, bool)
-    keep[np.unique(labels[seeds & mask])] = True
+    keep[np.unique(labels[seeds[box]])] = True
     keep[0] = False
-    return keep[labels]
+    return _in_place_of(mask, box, keep[labels])
 
 
 def count_lesions(mask: np.ndarray) -> int:
     """Number of lesions (26-connected components) of a mask (S, H, W)."""
-    return int(ndimage.label(mask, NEIGHBOURS)[1])
+    box = bounding_box(mask)
+    return 0 if box is None else int(ndimage.label(mask[box], NEIGHBOURS)[1])
+
+
+def bounding_box(mask: np.ndarray) -> tuple[slice, ...] | None:
+    """The smallest box around a mask of any dimension; None where the mask is empty.
+
+    Labels of components take four bytes a voxel: within the box that is little, in the whole volume it is not.
+    """
+    box = []
+    for axis in range(mask.ndim):
+        others = tuple(other for other in range(mask.ndim) if other != axis)
+        places = np.flatnonzero(mask.any(axis=others))
+        if not places.size:
+            return None
+        box.append(slice(int(places[0]), int(places[-1]) + 1))
+    return tuple(box)
+
+
+def _in_place_of(mask: np.ndarray, box: tuple[slice, ...], part: np.ndarray) -> np.ndarray:
+    whole = np.zeros(mask.shape, bool)
+    whole[box] = part
+    return whole

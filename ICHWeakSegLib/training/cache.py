@@ -50,15 +50,20 @@ def crop_case(case: Case, preprocessing: Preprocessing) -> Cropped:
         raise InputError(f"{case.name} has {count} axial slices and {len(case.labels)} labels.")
     source = NetworkInput(grid, BrainMask(grid), preprocessing)
     planes = [source.crop(index) for index in range(len(source))]
-    # A slab has blood if one of its slices has; unknown stays unknown.
-    labels = [np.fmax.reduce(case.labels[list(group)]) for group in source.groups]
+    labels = slab_labels(case.labels, len(source.groups[0]))
     return Cropped(
         case.name,
         case.patient,
         np.stack([np.rint(hu) for hu, _ in planes]).astype(np.int16),
         np.stack([mask for _, mask in planes]),
-        np.stack(labels),
+        labels,
     )
+
+
+def slab_labels(labels: np.ndarray, per_slab: int) -> np.ndarray:
+    """Labels of slabs of so many slices: blood if one of them has; unknown if none is known."""
+    groups = [labels[low : low + per_slab] for low in range(0, len(labels), per_slab)]
+    return np.stack([np.fmax.reduce(group) for group in groups])
 
 
 def cached_cases(
@@ -77,8 +82,12 @@ def cached_cases(
         path = folder / f"{name}.npz"
         if path.exists():
             with np.load(path) as file:
-                item = Cropped(case.name, case.patient, file["hu"], file["brain"], case.labels)
-                item.labels = file["labels"]
+                item = Cropped(case.name, case.patient, file["hu"], file["brain"], file["labels"])
+            # Labels are corrected more often than images: the table counts, not what was kept.
+            per_slab = -(-len(case.labels) // len(item.hu))
+            labels = slab_labels(case.labels, per_slab)
+            if len(labels) == len(item.hu):
+                item.labels = labels
         else:
             item = crop_case(case, preprocessing)
             partial = folder / f"{name}.part.npz"

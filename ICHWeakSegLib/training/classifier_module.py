@@ -12,8 +12,8 @@ from torchmetrics.classification import BinaryAUROC
 
 from ICHWeakSegLib.networks.swin_classifier import SwinClassifier
 
-# Cells of 8 pixels: fine enough for small bleeds, late enough to have seen their surroundings.
-SPOT_STAGE = 1
+# A cell shows blood if this share of it was painted: a few pixels in a cell of the second stage.
+SPOT_SHARE = 0.04
 
 
 class ClassifierModule(lightning.LightningModule):
@@ -28,9 +28,9 @@ class ClassifierModule(lightning.LightningModule):
         rate: learning rate.
         weight_decay: AdamW's.
         steps: optimizer steps of the whole training, for the cosine.
-        painted_weight: weight of a second loss that asks the middle stage, cell by cell, where blood was
-            painted. From scratch a transformer needs it to notice small bright spots at all. Real positive
-            slices take no part in it: nobody drew their blood. The extra layer is not part of the model.
+        painted_weight: weight of a second loss that asks the second and later stages, cell by cell, where
+            blood was painted. From scratch a transformer needs it to notice small bright spots at all. Real positive
+            slices take no part in it: nobody drew their blood. The extra layers are not part of the model.
     """
 
     def __init__(
@@ -49,13 +49,21 @@ class ClassifierModule(lightning.LightningModule):
         self.rate, self.weight_decay, self.steps, self.head_epochs = rate, weight_decay, steps, head_epochs
         self.painted_weight = painted_weight
         self.auc = BinaryAUROC()
-        self.cells: Tensor | None = None
+        self.cells: list[Tensor] = []
         if painted_weight:
-            self.spot = nn.Linear(network.swin.feature_info[SPOT_STAGE]["num_chs"], 1)
-            network.swin.layers[SPOT_STAGE].register_forward_hook(self._keep)
+            stages = range(1, len(network.swin.layers))
+            channels = [network.swin.feature_info[stage]["num_chs"] for stage in stages]
+            self.spots = nn.ModuleList(nn.Linear(count, 1) for count in channels)
+            self._hooks = [network.swin.layers[stage].register_forward_hook(self._keep) for stage in stages]
+
+    def release(self) -> None:
+        """Leave the network as it was: nothing watches its stages any more."""
+        for hook in getattr(self, "_hooks", []):
+            hook.remove()
+        self.cells.clear()
 
     def _keep(self, _: nn.Module, __: object, output: Tensor) -> None:
-        self.cells = output
+        self.cells.append(output)
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Mean loss of logits (B, classes) against labels (B, 6)."""
@@ -73,18 +81,23 @@ class ClassifierModule(lightning.LightningModule):
         return self.network.probabilities(logits.float(), self.strategy)[:, column]
 
     def painted_loss(self, blood: Tensor) -> Tensor:
-        """Cross-entropy of the middle stage's cells against painted blood (B, H, W); -1 is left out."""
-        logits = self.spot(self.cells).float()[..., 0]
+        """Mean over stages of the cells' cross-entropy against painted blood (B, H, W); -1 is left out."""
         known = (blood >= 0).all(dim=(1, 2))
-        if not known.any():
-            return logits.sum() * 0
-        share = functional.adaptive_avg_pool2d(blood[known][:, None], logits.shape[1:])[:, 0]
-        # Blood fills few cells: without a weight the loss would be content with none.
-        weight = torch.where(share > 0.2, 10.0, 1.0)
-        return functional.binary_cross_entropy_with_logits(logits[known], share, weight)
+        total = blood.new_zeros(())
+        for spot, cells in zip(self.spots, self.cells, strict=True):
+            logits = spot(cells).float()[known][..., 0]
+            if not known.any():
+                total = total + 0 * spot(cells).float().sum()
+                continue
+            share = functional.adaptive_avg_pool2d(blood[known][:, None], logits.shape[1:])[:, 0]
+            there = (share > SPOT_SHARE).float()
+            # Blood fills few cells: without a weight the loss would be content with none.
+            total = total + functional.binary_cross_entropy_with_logits(logits, there, 1 + 4 * there)
+        return total / len(self.spots)
 
     def training_step(self, batch: tuple[Tensor, Tensor, Tensor], _: int) -> Tensor:
         images, labels, blood = batch
+        self.cells.clear()
         loss = self.loss(self.network(images), labels)
         self.log("train_loss", loss, on_epoch=True, on_step=False, prog_bar=True)
         if self.painted_weight:
@@ -95,6 +108,7 @@ class ClassifierModule(lightning.LightningModule):
 
     def validation_step(self, batch: tuple[Tensor, Tensor, Tensor], _: int) -> None:
         images, labels, _blood = batch
+        self.cells.clear()
         logits = self.network(images)
         self.auc.update(self.score(logits), labels[:, 0].long())
         self.log("val_loss", self.loss(logits, labels), on_epoch=True, prog_bar=True)
@@ -113,6 +127,8 @@ class ClassifierModule(lightning.LightningModule):
                 {"params": list(self.network.swin.parameters()), "lr": self.rate},
                 {"params": list(self.network.head.parameters()), "lr": 1e-3},
             ]
+            if self.painted_weight:
+                groups[1]["params"] += list(self.spots.parameters())
             optimizer = torch.optim.AdamW(groups, weight_decay=self.weight_decay)
 
             def head_rate(epoch: int) -> float:

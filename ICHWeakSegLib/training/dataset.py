@@ -109,19 +109,14 @@ def balanced_sampler(
         painted_share: share of painted slices among what is drawn (0 where there are none).
         samples: slices an epoch; by default twice the real minority class, as HGI-SAM.
     """
-    weights = []
-    share = painted_share if len(painted) else 0.0
-    for labels, part in ((real, 1 - share), (painted, share)):
-        for value in (0, 1):
-            count = int((labels == value).sum())
-            if count == 0 and len(labels):
-                part_missing = "positive" if value else "negative"
-                raise ValueError(f"There is no {part_missing} slice to train on.")
-        weights.append(
-            np.where(
-                labels == 1, part / 2 / max(1, (labels == 1).sum()), part / 2 / max(1, (labels == 0).sum())
-            )
-        )
+    weights = np.zeros(len(real) + len(painted))
+    for value in (0, 1):
+        mine, theirs = real == value, painted == value
+        if not mine.any():
+            raise ValueError(f"There is no {'positive' if value else 'negative'} slice to train on.")
+        share = painted_share if theirs.any() else 0.0
+        weights[: len(real)][mine] = (1 - share) / 2 / mine.sum()
+        weights[len(real) :][theirs] = share / 2 / max(1, theirs.sum())
     minority = int(min((real == 0).sum(), (real == 1).sum()))
     generator = torch.Generator().manual_seed(seed)
-    return WeightedRandomSampler(np.concatenate(weights), samples or 2 * minority, generator=generator)
+    return WeightedRandomSampler(weights, samples or 2 * minority, generator=generator)

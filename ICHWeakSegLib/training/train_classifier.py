@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -24,6 +25,15 @@ from ICHWeakSegLib.training.cases import split_patients
 from ICHWeakSegLib.training.classifier_module import ClassifierModule
 from ICHWeakSegLib.training.curves import draw_curves
 from ICHWeakSegLib.training.dataset import Augmentation, SliceDataset, balanced_sampler
+from ICHWeakSegLib.training.resumable import (
+    OnEpoch,
+    RandomState,
+    WholeCheckpoints,
+    fit,
+    free_log,
+    quiet_lightning,
+    write_whole,
+)
 
 NUM_CLASSES = {"binary": 2, "binary-sigmoid": 1, "subtypes": 6}
 
@@ -103,10 +113,13 @@ def train_classifier(
         painted: painted slices of the training patients.
         initial: state dict to start from instead of random weights.
         device: `auto`, `cpu`, `cuda` or `mps`.
-        quiet: no progress bar.
+        quiet: no progress bar; there is none either where standard output is no terminal.
+        on_epoch: called with the number of epochs done and the metrics.
 
     Raises:
-        InputError: a patient in both parts, no positive or no negative slice, or `folder` holds another run.
+        InputError: a patient in both parts, no positive or no negative slice, `folder` holds another run,
+            `initial` is of another architecture, or the training diverged.
+        KeyboardInterrupt: stopped by the user; the same call goes on.
     """
     shared = {case.patient for case in train} & {case.patient for case in valid}
     if shared:
@@ -115,7 +128,7 @@ def train_classifier(
     lightning.seed_everything(recipe.seed, workers=True, verbose=False)
     network = _build(recipe)
     if initial:
-        network.load_state_dict(initial)
+        _start_from(network, initial)
 
     real = SliceDataset(train, recipe.preprocessing, recipe.augmentation)
     extra = SliceDataset(painted or [], recipe.preprocessing, recipe.augmentation)
@@ -128,7 +141,8 @@ def train_classifier(
         raise InputError(str(error)) from error
     loader = DataLoader(both, recipe.batch, sampler=sampler, drop_last=len(sampler) > recipe.batch)
     checked = SliceDataset(valid, recipe.preprocessing)
-    valid_loader = DataLoader(checked, 64) if len(checked) else None
+    # The AUC of one kind of slice alone is undefined: such patients are scored, but cannot stop the training.
+    valid_loader = DataLoader(checked, 64) if len(set(checked.labels[:, 0])) == 2 else None
 
     module = ClassifierModule(
         network,
@@ -140,39 +154,51 @@ def train_classifier(
         head_epochs=recipe.head_epochs,
         painted_weight=recipe.painted_weight,
     )
-    best = ModelCheckpoint(
-        folder, "best", monitor="val_auc" if valid_loader else None, mode="max", save_weights_only=True
+    best = ModelCheckpoint(folder, "best", monitor="val_auc", mode="max", save_weights_only=True)
+    early = EarlyStopping("val_auc", mode="max", patience=recipe.patience)
+    # The last one comes last: it has to know what the others saw in its epoch.
+    last = ModelCheckpoint(
+        folder, "last", enable_version_counter=False, every_n_epochs=1, save_on_train_epoch_end=True
     )
-    last = ModelCheckpoint(folder, "last", enable_version_counter=False, every_n_epochs=1)
-    callbacks = [last, *([best] if valid_loader else [])]
-    if valid_loader and recipe.patience:
-        callbacks.append(EarlyStopping("val_auc", mode="max", patience=recipe.patience))
-    if not quiet:
+    stops = bool(valid_loader and recipe.patience)
+    callbacks = [RandomState(sampler.generator), *([early, best] if stops else []), last]
+    if on_epoch:
+        callbacks.append(OnEpoch(on_epoch))
+    bar = not quiet and sys.stdout.isatty()
+    if bar:
         callbacks.append(TQDMProgressBar(leave=False))
-    trainer = lightning.Trainer(
-        accelerator={"auto": "auto", "cpu": "cpu", "cuda": "gpu", "mps": "mps"}[device],
-        devices=1,
-        max_epochs=recipe.epochs,
-        precision=recipe.precision,
-        gradient_clip_val=1.0,
-        callbacks=callbacks,
-        logger=CSVLogger(folder, name="", version="log"),
-        log_every_n_steps=1_000_000,
-        enable_progress_bar=not quiet,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        # Without early stopping the validation only draws a curve.
-        check_val_every_n_epoch=1 if recipe.patience else 4,
-    )
     saved = folder / "last.ckpt"
-    trainer.fit(module, loader, valid_loader, ckpt_path=str(saved) if saved.exists() else None)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
-    if valid_loader and recipe.patience and best.best_model_path:
-        state = torch.load(best.best_model_path, weights_only=False, map_location="cpu")["state_dict"]
+    epochs = recipe.epochs
+    if saved.exists():
+        before = torch.load(saved, weights_only=True, map_location="cpu")
+        if before["callbacks"].get(early.state_key, {}).get("wait_count", 0) >= recipe.patience > 0:
+            epochs = before["epoch"] + 1  # it had stopped early
+    with quiet_lightning():
+        trainer = lightning.Trainer(
+            accelerator={"auto": "auto", "cpu": "cpu", "cuda": "gpu", "mps": "mps"}[device],
+            devices=1,
+            max_epochs=epochs,
+            precision=recipe.precision,
+            gradient_clip_val=1.0,
+            callbacks=callbacks,
+            plugins=[WholeCheckpoints()],
+            logger=CSVLogger(folder, name="", version=free_log(folder), flush_logs_every_n_steps=1),
+            log_every_n_steps=1_000_000,
+            enable_progress_bar=bar,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            # Without early stopping the validation only draws a curve.
+            check_val_every_n_epoch=1 if recipe.patience else 4,
+        )
+        fit(trainer, module, loader, valid_loader, saved if saved.exists() else None)
+    if stops and best.best_model_path:
+        state = torch.load(best.best_model_path, weights_only=True, map_location="cpu")["state_dict"]
         module.load_state_dict(state)
-    draw_curves(folder / "log" / "metrics.csv", folder / "curves.png")
-    network = module.network.cpu().eval()
+    draw_curves(folder, folder / "curves.png")
+    module.release()
+    network = module.network.cpu().eval().requires_grad_(True)
+    if not all(bool(value.isfinite().all()) for value in network.parameters()):
+        raise InputError(f"The training in {folder} diverged: remove the folder and give a smaller rate.")
     save_file(network.state_dict(), folder / "network.safetensors")
     scores = score_slices(network, recipe, valid)
     return Trained(network, scores, {key: float(value) for key, value in trainer.callback_metrics.items()})
@@ -217,18 +243,35 @@ def cross_validate(
     for number, held in enumerate(split_patients(cases, folds, recipe.seed)):
         place = folder / f"fold-{number}"
         finished = place / "scores.json"
-        if finished.exists():
-            rows += [tuple(row) for row in json.loads(finished.read_text())]
-            continue
         train = [case for case in cases if case.patient not in held]
         valid = [case for case in cases if case.patient in held]
+        if finished.exists():
+            _claim(place, recipe, train, valid)
+            rows += [tuple(row) for row in json.loads(finished.read_text())]
+            continue
         mine = [case for case in painted or [] if case.patient not in held]
         trained = train_classifier(recipe, train, valid, place, mine, **options)
         if on_fold:
             on_fold(number, trained)
-        finished.write_text(json.dumps(trained.scores))
+        write_whole(finished, json.dumps(trained.scores))
         rows += trained.scores
     return rows
+
+
+def check_network(recipe: Recipe) -> None:
+    """Build the network once and show it an empty image, before hours go into reading CTs.
+
+    Raises:
+        InputError: timm refuses it, or it does not take the preprocessing's images.
+    """
+    size = recipe.preprocessing.size
+    try:
+        with torch.inference_mode():
+            _build(recipe).eval()(torch.zeros(1, len(recipe.preprocessing.windows), size, size))
+    except (ValueError, RuntimeError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"The network does not take images of {size} pixels: {error}") from error
 
 
 def _build(recipe: Recipe) -> SwinClassifier:
@@ -243,8 +286,30 @@ def _build(recipe: Recipe) -> SwinClassifier:
             fused_attention=False,
             **recipe.overrides,
         )
-    except ValueError as error:
-        raise InputError(f"This network cannot be built: {error}") from error
+    except (
+        ValueError,
+        TypeError,
+        ArithmeticError,
+        LookupError,
+        AttributeError,
+        RuntimeError,
+        OSError,
+    ) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"The network {recipe.backbone} cannot be built: {reason}") from error
+
+
+def _start_from(network: SwinClassifier, initial: dict[str, torch.Tensor]) -> None:
+    """Take over weights; a head of another strategy stays random."""
+    own = network.state_dict()
+    fitting = {key: value for key, value in initial.items() if key in own and own[key].shape == value.shape}
+    strange = [key for key in own if key not in fitting and not key.startswith("head.")]
+    if strange:
+        raise InputError(
+            f"The initial weights are of another architecture: {len(strange)} tensors differ, "
+            f"the first is {strange[0]}."
+        )
+    network.load_state_dict(fitting, strict=False)
 
 
 def _claim(folder: Path, recipe: Recipe, train: list[Cropped], valid: list[Cropped]) -> None:
@@ -261,4 +326,4 @@ def _claim(folder: Path, recipe: Recipe, train: list[Cropped], valid: list[Cropp
         raise InputError(
             f"{folder} holds a training with other settings: choose another folder or remove it."
         )
-    path.write_text(text)
+    write_whole(path, text)
