@@ -1,11 +1,13 @@
 """The one pipeline: CT in; mask, map and slice scores out.
 
-Everybody calls this: the command line, the Slicer module's worker, cohorts and evaluation.
+Everybody calls this: the command line, the Slicer module's worker, cohorts and evaluation. Planes are kept for
+positive slices only, and within the brain's box, so that a CT of many thin slices costs little more than itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,20 +16,25 @@ import numpy as np
 
 from ICHWeakSegLib.ct.errors import InputError
 from ICHWeakSegLib.ct.volume import CT
+from ICHWeakSegLib.settings import Settings, choose_device
 from ICHWeakSegLib.version import __version__
 
 if TYPE_CHECKING:
+    import torch
+
     from ICHWeakSegLib.ct import AxialGrid
     from ICHWeakSegLib.ct.network_input import NetworkInput
     from ICHWeakSegLib.models import Model
 
-REFINEMENTS = ("hu", "threshold", "otsu")
 DEFAULT_MODEL = "starter"
 # Slabs that are prepared at a time: enough to keep the network busy, few enough to cost no memory.
 CHUNK = 16
 
-# (stage, done, total), for progress bars.
+# Called as (stage, done, total).
 Progress = Callable[[str, int, int], None]
+# Part of an axial slice: its index, rows and columns, and the values there.
+Patch = tuple[int, tuple[slice, slice], np.ndarray]
+WHOLE = (slice(None), slice(None))
 
 
 class Cancelled(Exception):
@@ -48,6 +55,7 @@ class Result:
         warnings: sentences about the input and about what had to be done differently.
         provenance: model, version, sha256, method, refinement, thresholds, software, device.
         grid: the axial view of the CT that the networks saw.
+        square_maps: the networks' own maps of the positive slabs, for `map`.
     """
 
     ct: CT
@@ -58,12 +66,42 @@ class Result:
     warnings: list[str]
     provenance: dict[str, Any]
     grid: AxialGrid = field(repr=False)
-    _maps: _SliceMaps = field(repr=False, default=None)
+    square_maps: SquareMaps = field(repr=False)
 
     @property
     def map(self) -> np.ndarray:
         """Localization map, 0-1, float32, shape (K, J, I) on the CT's own grid; made anew at each access."""
-        return _to_native(self.grid, self._maps, np.float32, order=1)
+        return on_native_grid(self.grid, self.square_maps.patches(), np.dtype(np.float32))
+
+
+@dataclass
+class SquareMaps:
+    """Maps of the positive slabs in the network's own square.
+
+    Attributes:
+        source: what the network saw.
+        squares: slab to map, 0-1, shape (size, size).
+    """
+
+    source: NetworkInput
+    squares: dict[int, np.ndarray]
+
+    def slices(self) -> list[int]:
+        """The axial slices that have a map, ascending."""
+        return [s for slab in sorted(self.squares) for s in self.source.groups[slab]]
+
+    def planes(self, slices: Iterable[int], box: tuple[slice, slice] = WHOLE) -> list[np.ndarray]:
+        """Maps of slices within a box; slices of one slab share one array."""
+        slabs = [self.source.group_of(s) for s in slices]
+        pasted = {slab: self.source.frame.paste(self.squares[slab])[box] for slab in dict.fromkeys(slabs)}
+        return [pasted[slab] for slab in slabs]
+
+    def patches(self) -> Iterator[Patch]:
+        """Whole planes of all slices that have a map."""
+        for slab in sorted(self.squares):
+            plane = self.source.frame.paste(self.squares[slab])
+            for s in self.source.groups[slab]:
+                yield s, WHOLE, plane
 
 
 def segment(
@@ -90,250 +128,195 @@ def segment(
         sensitivity: slice sensitivity that moves the classifier's operating point; needs the card's table.
         device: `auto`, `cpu`, `cuda` or `mps`; without memory there it goes on with smaller batches, then
             on the CPU, and says so in the warnings.
-        threads: CPU threads of torch; its own choice by default.
+        threads: CPU threads of torch during the call; its own choice by default.
         progress: called as (stage, done, total).
-        cancelled: asked between slices; True ends the run with `Cancelled`.
+        cancelled: asked between steps and slices; True ends the run with `Cancelled`.
 
     Raises:
         InputError: the CT, the model or an option cannot be used.
         Cancelled: the caller asked for it.
-    """
-    import torch
 
+    Example:
+        >>> result = segment("head.nii.gz", "starter")
+        >>> result.volume_ml, result.slice_scores[0]["probability"]
+    """
     from ICHWeakSegLib.ct import AxialGrid, read_ct
     from ICHWeakSegLib.ct.brain_mask import BrainMask
     from ICHWeakSegLib.ct.network_input import NetworkInput
-    from ICHWeakSegLib.models import Model, load_model
+    from ICHWeakSegLib.models import load_model
 
-    report, stop = progress or (lambda *_: None), cancelled or (lambda: False)
-    if threads:
-        torch.set_num_threads(threads)
-    place = choose_device(device)
-    if not isinstance(ct, CT):
-        report("reading", 0, 1)
-        ct = read_ct(ct)
-    if not isinstance(model, Model):
-        report("loading the model", 0, 1)
-        model = load_model(model)
-    card = model.card
-    how = _Options.choose(card, method, refine, threshold, sensitivity)
-    warnings = list(ct.warnings)
+    def step(stage: str, done: int = 0, total: int = 1) -> None:
+        if cancelled is not None and cancelled():
+            raise Cancelled
+        if progress is not None:
+            progress(stage, done, total)
 
-    report("brain mask", 0, 1)
-    grid = AxialGrid(ct)
-    warnings += grid.warnings
-    brain = BrainMask(grid)
-    if brain.empty:
-        raise InputError(
-            f"No skull with brain inside was found in {ct.source or 'the CT'}: is it a head CT in HU that "
-            "includes the brain?"
-        )
-    source = NetworkInput(grid, brain, card.preprocessing)
-    _stop_if(stop)
+    with _threads(threads):
+        place = choose_device(device)
+        if isinstance(ct, (str, Path)):
+            step("reading")
+            ct = read_ct(ct)
+        if isinstance(model, (str, Path)):
+            step("loading the model")
+            model = load_model(model)
+        settings = Settings.of(model.card, method, refine, threshold, sensitivity)
 
-    network = model.network.to(place)
-    scores, positive, maps = _localize(network, card, source, how, warnings, report, stop)
-    planes = _SliceMaps(source, positive, maps)
-    report("refining", 0, 1)
-    masks = _refine(source, planes, how, stop)
-    mask = _to_native(grid, masks, np.uint8)
+        step("brain mask")
+        grid = AxialGrid(ct)
+        brain = BrainMask(grid)
+        if brain.empty:
+            raise InputError(
+                f"{ct.source or 'The CT'} shows no skull with brain inside; give a head CT in HU that includes "
+                "the brain."
+            )
+        run = _Run(model, settings, NetworkInput(grid, brain, model.card.preprocessing))
+        run.warnings += [*ct.warnings, *grid.warnings]
+        model.network.to(place)
+        run.localize(step)
+        maps = SquareMaps(run.source, run.squares)
+        mask = on_native_grid(grid, list(_refined(maps, settings, step)), np.dtype(bool)).view(np.uint8)
     return Result(
         ct=ct,
         mask=mask,
-        slice_scores=[
-            {"slice": s, "probability": float(scores[source.group_of(s), card.target])}
-            | {name: float(scores[source.group_of(s), c]) for c, name in enumerate(card.classes)}
-            for s in range(grid.shape[0])
-        ],
-        positive=np.array([bool(positive[source.group_of(s)]) for s in range(grid.shape[0])]),
+        slice_scores=run.slice_scores(),
+        positive=run.positive[[run.source.group_of(s) for s in range(grid.shape[0])]],
         volume_ml=ct.volume_ml(mask),
-        warnings=warnings,
+        warnings=run.warnings,
         provenance={
             **model.provenance(),
-            **how.provenance(),
+            **settings.provenance(),
             "software": f"ICHWeakSeg {__version__}",
-            "device": str(next(network.parameters()).device),
+            "device": place,
         },
         grid=grid,
-        _maps=planes,
+        square_maps=maps,
     )
 
 
-def choose_device(device: str) -> str:
-    """Torch's name for a device that is there.
+class _Run:
+    """Classification and localization of one CT, slab by slab.
 
-    Raises:
-        InputError: it is not, or the name is unknown.
+    Attributes:
+        probabilities: of the classes, shape (slabs, classes); zeros for slabs without brain.
+        positive: bool, shape (slabs,).
+        squares: maps of the positive slabs.
+        warnings: sentences about what had to be done differently.
     """
-    import torch
 
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if device == "auto":
-        return next(name for name, found in there.items() if found)
-    if device not in there:
-        raise InputError(f"The device is auto, cpu, cuda or mps, not {device!r}.")
-    if not there[device]:
-        raise InputError(f"This machine or its torch has no {device} device: use --device cpu or auto.")
-    return device
+    def __init__(self, model: Model, settings: Settings, source: NetworkInput) -> None:
+        self.model, self.settings, self.source = model, settings, source
+        self.probabilities = np.zeros((len(source), len(model.card.classes)), np.float32)
+        self.positive = np.zeros(len(source), bool)
+        self.squares: dict[int, np.ndarray] = {}
+        self.warnings: list[str] = []
 
+    def localize(self, step: Progress) -> None:
+        """Fill the attributes."""
+        import torch
 
-@dataclass(frozen=True)
-class _Options:
-    """The run's settings after the card's defaults have been filled in."""
+        from ICHWeakSegLib.localize import classify_and_localize
 
-    method: str
-    refine: str
-    threshold: float
-    probability: float
-    sensitivity: float | None
-    refine_options: dict[str, Any]
+        # Attention without gradients belongs to no class.
+        options = {} if self.settings.method == "swin-sam" else {"target": self.model.card.target}
+        options |= self.settings.method_options
+        # A slab without brain holds no blood: the network never sees it.
+        todo = [index for index in range(len(self.source)) if self.source.slab_has_brain(index)]
+        for first in range(0, len(todo), CHUNK):
+            slabs = todo[first : first + CHUNK]
+            step("classifying and localizing", first, len(todo))
+            images, brains = self.source.batch(slabs)
+            found = classify_and_localize(
+                self.model.network,
+                torch.from_numpy(images),
+                self._is_positive,
+                self.settings.method,
+                brain=torch.from_numpy(brains),
+                notice=self._notice,
+                progress=lambda done, _, first=first: step(
+                    "classifying and localizing", first + done, len(todo)
+                ),
+                **options,
+            )
+            self.probabilities[slabs] = self._probabilities(found.logits).numpy()
+            self.positive[slabs] = found.positive.numpy()
+            for place in np.flatnonzero(found.positive.numpy()):
+                self.squares[slabs[place]] = found.maps[place].numpy().copy()
 
-    @classmethod
-    def choose(
-        cls,
-        card: Any,
-        method: str | None,
-        refine: str | None,
-        threshold: float | None,
-        sensitivity: float | None,
-    ) -> _Options:
-        from ICHWeakSegLib.localize import METHODS
+    def slice_scores(self) -> list[dict[str, float]]:
+        """A row for each axial slice."""
+        card, rows = self.model.card, []
+        for slab, group in enumerate(self.source.groups):
+            classes = dict(zip(card.classes, map(float, self.probabilities[slab]), strict=True))
+            probability = float(self.probabilities[slab, card.target])
+            rows += [{"slice": s, "probability": probability, **classes} for s in group]
+        return rows
 
-        method = method or card.map.method
-        if method not in METHODS:
-            raise InputError(f"The method is one of {', '.join(METHODS)}, not {method!r}.")
-        refine = refine or card.map.refine
-        # An imported model's card may say that its paper refines nothing beyond the threshold.
-        refine = "threshold" if refine == "none" else refine
-        if refine not in REFINEMENTS:
-            raise InputError(f"The refinement is one of {', '.join(REFINEMENTS)}, not {refine!r}.")
-        if threshold is None:
-            own = method == card.map.method
-            threshold = card.map.threshold if own else METHODS[method].threshold(card.strategy)
-        if not 0 <= threshold <= 1:
-            raise InputError(f"The threshold of the map lies between 0 and 1; {threshold:g} does not.")
-        options = card.map.refine_options if refine == card.map.refine else {}
-        return cls(method, refine, threshold, card.operating_point(sensitivity), sensitivity, options)
+    def _probabilities(self, logits: torch.Tensor) -> torch.Tensor:
+        return self.model.network.probabilities(logits.float(), self.model.card.strategy)
 
-    def provenance(self) -> dict[str, Any]:
-        facts = {
-            "method": self.method,
-            "refine": self.refine,
-            "map_threshold": self.threshold,
-            "slice_threshold": self.probability,
-        }
-        return facts | ({"sensitivity": self.sensitivity} if self.sensitivity is not None else {})
+    def _is_positive(self, logits: torch.Tensor) -> torch.Tensor:
+        return self._probabilities(logits)[:, self.model.card.target] >= self.settings.probability
 
-
-class _SliceMaps:
-    """Maps of axial slices, pasted from the network's squares when they are asked for."""
-
-    def __init__(self, source: NetworkInput, positive: np.ndarray, maps: dict[int, np.ndarray]) -> None:
-        self.source, self.positive, self.maps = source, positive, maps
-
-    def __getitem__(self, s: int) -> np.ndarray | None:
-        """Map (H, W) of a slice, or None where it is zero."""
-        square = self.maps.get(self.source.group_of(s))
-        return None if square is None else self.source.frame.paste(square)
+    def _notice(self, sentence: str) -> None:
+        if sentence not in self.warnings:
+            self.warnings.append(sentence)
 
 
-def _localize(
-    network: Any,
-    card: Any,
-    source: NetworkInput,
-    how: _Options,
-    warnings: list[str],
-    report: Progress,
-    stop: Callable[[], bool],
-) -> tuple[np.ndarray, np.ndarray, dict[int, np.ndarray]]:
-    """Scores (slabs, classes), which slabs are positive, and maps of the positive ones."""
-    import torch
+def _refined(maps: SquareMaps, settings: Settings, step: Progress) -> Iterator[Patch]:
+    """Masks of the slices with blood within the brain's box, run by run of neighbouring slices."""
+    from ICHWeakSegLib.refine import bounding_box
 
-    from ICHWeakSegLib.localize import classify_and_localize
-
-    count = len(source)
-    scores = np.zeros((count, len(card.classes)), np.float32)
-    positive = np.zeros(count, bool)
-    maps: dict[int, np.ndarray] = {}
-
-    def is_positive(logits: torch.Tensor) -> torch.Tensor:
-        return network.probabilities(logits.float(), card.strategy)[:, card.target] >= how.probability
-
-    def notice(sentence: str) -> None:
-        if sentence not in warnings:
-            warnings.append(sentence)
-
-    # A slab without brain holds no blood: the network never sees it.
-    todo = [index for index in range(count) if source.slab_has_brain(index)]
-    options = {} if how.method == "swin-sam" else {"target": card.target}
-    for first in range(0, len(todo), CHUNK):
-        _stop_if(stop)
-        report("classifying and localizing", first, len(todo))
-        indices = todo[first : first + CHUNK]
-        images, brains = source.batch(indices)
-        found = classify_and_localize(
-            network,
-            torch.from_numpy(images),
-            is_positive,
-            how.method,
-            brain=torch.from_numpy(brains),
-            notice=notice,
-            **options,
-        )
-        scores[indices] = network.probabilities(found.logits, card.strategy).numpy()
-        positive[indices] = found.positive.numpy()
-        for place, index in enumerate(indices):
-            if positive[index]:
-                maps[index] = found.maps[place].numpy().copy()
-    report("classifying and localizing", len(todo), len(todo))
-    return scores, positive, maps
-
-
-def _refine(
-    source: NetworkInput, planes: _SliceMaps, how: _Options, stop: Callable[[], bool]
-) -> dict[int, tuple[tuple[slice, slice], np.ndarray]]:
-    """Masks of the positive axial slices within the brain's box, run by run of neighbouring slices."""
-    grid, brain = source.slices, source.brain
-    positive = [s for s in range(grid.shape[0]) if planes.source.group_of(s) in planes.maps]
-    masks: dict[int, Any] = {}
-    for run in _runs(positive):
-        _stop_if(stop)
-        inside = np.stack([brain[s] for s in run])
-        box = _box(inside.any(axis=0))
+    brain = maps.source.brain
+    with_map = maps.slices()
+    done = 0
+    for run in _runs(with_map):
+        step("refining", done, len(with_map))
+        done += len(run)
+        box = bounding_box(np.logical_or.reduce([brain[s] for s in run]))
         if box is None:
             continue
-        inside = np.ascontiguousarray(inside[:, box[0], box[1]])
-        hu = np.stack([grid.slice_hu(s)[box] for s in run])
-        maps = np.stack([planes[s][box] for s in run])
-        for s, mask in zip(run, _mask(hu, maps, inside, source, run, how), strict=True):
-            masks[s] = (box, mask)
-    return masks
+        # One pixel more: the brain's edge must be seen as an edge.
+        box = tuple(slice(max(0, part.start - 1), part.stop + 1) for part in box)
+        inside = [brain[s][box].copy() for s in run]
+        mask = _mask(maps, settings, run, box, inside)
+        yield from ((s, box, plane) for s, plane in zip(run, mask, strict=True) if plane.any())
 
 
 def _mask(
-    hu: np.ndarray, maps: np.ndarray, brain: np.ndarray, source: NetworkInput, run: list[int], how: _Options
+    maps: SquareMaps, settings: Settings, run: list[int], box: tuple[slice, slice], inside: list[np.ndarray]
 ) -> np.ndarray:
-    from ICHWeakSegLib.refine import HuOptions, refine_hu, refine_otsu, refine_threshold
+    """Blood in the box of a run of slices, bool, shape (len(run), rows, columns)."""
+    from ICHWeakSegLib.refine import refine_hu, refine_otsu, refine_threshold
 
-    if how.refine == "threshold":
-        return refine_threshold(maps, brain, how.threshold)
-    if how.refine == "otsu":
-        return refine_otsu(maps, brain)
-    grid = source.slices
-    try:
-        options = HuOptions(**how.refine_options)
-    except TypeError as problem:
-        raise InputError(f"The model card's refine_options do not fit this version: {problem}.") from problem
+    planes = maps.planes(run, box)
+    if settings.refine == "threshold":
+        return refine_threshold(planes, inside, settings.threshold)
+    if settings.refine == "otsu":
+        return refine_otsu(planes, inside)
+    grid = maps.source.slices
     return refine_hu(
-        hu,
-        maps,
-        brain,
+        [grid.slice_hu(s)[box] for s in run],
+        planes,
+        inside,
         spacing_mm=grid.spacing_mm,
         slice_ml=grid.slice_ml[run],
-        threshold=how.threshold,
-        brain_hu=source.median_brain_hu,
-        options=options,
+        threshold=settings.threshold,
+        brain_hu=maps.source.median_brain_hu,
+        options=settings.hu_options,
     )
+
+
+def on_native_grid(grid: AxialGrid, patches: Iterable[Patch], dtype: np.dtype) -> np.ndarray:
+    """Parts of axial slices on the CT's own grid, shape (K, J, I); zero elsewhere.
+
+    Where the axial slices had to be resampled, values are linear between voxels, and a bool one is True from
+    one half on. Memory is taken for what is not zero only, as far as the system allows.
+    """
+    native = np.zeros(grid.native_shape, dtype) if grid.is_view else None
+    axial = grid.from_native(native) if grid.is_view else np.zeros(grid.shape, dtype)
+    for s, box, values in patches:
+        axial[s][box] = values
+    return native if grid.is_view else np.ascontiguousarray(grid.to_native(axial, order=1))
 
 
 def _runs(indices: list[int]) -> list[list[int]]:
@@ -347,39 +330,19 @@ def _runs(indices: list[int]) -> list[list[int]]:
     return runs
 
 
-def _box(plane: np.ndarray) -> tuple[slice, slice] | None:
-    if not plane.any():
-        return None
-    rows, columns = np.flatnonzero(plane.any(axis=1)), np.flatnonzero(plane.any(axis=0))
-    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    """This many CPU threads of torch meanwhile."""
+    import torch
 
-
-def _to_native(grid: AxialGrid, planes: Any, dtype: type, order: int = 0) -> np.ndarray:
-    """Axial planes, given one by one, on the CT's own grid, shape (K, J, I)."""
-    if grid.is_view:
-        native = np.zeros(grid.native_shape, dtype)
-        axial = grid.from_native(native)
-        _paste(axial, planes)
-        return native
-    # Blood between two voxel centres counts where it fills half: linear weights, then the cut.
-    axial = np.zeros(grid.shape, np.float32)
-    _paste(axial, planes)
-    native = grid.to_native(axial, order=1)
-    return native if order else (native >= 0.5).astype(dtype)
-
-
-def _paste(axial: np.ndarray, planes: Any) -> None:
-    for s in range(len(axial)):
-        if isinstance(planes, dict):
-            if s in planes:
-                box, plane = planes[s]
-                axial[s][box] = plane
-        else:
-            plane = planes[s]
-            if plane is not None:
-                axial[s] = plane
-
-
-def _stop_if(stop: Callable[[], bool]) -> None:
-    if stop():
-        raise Cancelled
+    if count is None:
+        yield
+        return
+    if count < 1:
+        raise InputError(f"The number of threads is at least 1, not {count}.")
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

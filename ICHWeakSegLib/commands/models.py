@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import sys
+
+from ICHWeakSegLib.ct.errors import InputError
 
 
 def add_to(commands: argparse._SubParsersAction) -> None:
@@ -58,13 +59,13 @@ def _verify(options: argparse.Namespace) -> None:
     report = verify_model(options.name)
     print(report)
     if not report.ok:
-        sys.exit(2)
+        raise InputError(report.problem)
 
 
 def _remove(options: argparse.Namespace) -> None:
     from ICHWeakSegLib.models import remove_model
 
-    print(f"Removed {remove_model(options.name) or options.name}.")
+    print(f"Removed {remove_model(options.name)}.")
 
 
 def _import(options: argparse.Namespace) -> None:

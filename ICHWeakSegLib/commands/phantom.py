@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 import argparse
+import os
 from typing import TYPE_CHECKING
 
+from ICHWeakSegLib.commands.targets import check_apart, check_target
 from ICHWeakSegLib.ct.errors import InputError
 
 if TYPE_CHECKING:
     from ICHWeakSegLib.phantom import Phantom
 
 
+CT_ENDINGS = (".nii.gz", ".nii", ".nrrd")
+
+
 def add_to(commands: argparse._SubParsersAction) -> None:
     command = commands.add_parser("phantom", help="make a head CT phantom with a known bleed")
-    command.add_argument("output", metavar="OUT", help="the CT: .nii.gz, .nii, .nrrd (or .mha without tilt)")
-    command.add_argument("--truth", metavar="TRUTH", help="the exact mask: .seg.nrrd, .nii.gz, .nii or .nrrd")
+    command.add_argument(
+        "output",
+        type=os.path.expanduser,
+        metavar="OUT",
+        help="the CT: .nii.gz, .nii, .nrrd (or .mha without tilt)",
+    )
+    command.add_argument(
+        "--truth",
+        type=os.path.expanduser,
+        metavar="TRUTH",
+        help="the exact mask: .seg.nrrd, .nii.gz, .nii or .nrrd",
+    )
     command.add_argument(
         "--subtype",
         default="intraparenchymal",
@@ -39,12 +54,14 @@ def make(subtype: str, volume_ml: float, tilt: float = 0.0, spacing: float = 5.0
 
 
 def run(options: argparse.Namespace) -> None:
-    from ICHWeakSegLib.ct.write import check_volume_path, write_volume
-    from ICHWeakSegLib.output import check_output_path, write_result_mask
+    from ICHWeakSegLib.ct.write import write_volume
+    from ICHWeakSegLib.output import MASK_ENDINGS, write_result_mask
 
-    check_volume_path(options.output)
+    # MetaImage has no place for a sheared grid.
+    check_target("OUT", options.output, (*CT_ENDINGS, ".mha") if options.tilt == 0 else CT_ENDINGS)
     if options.truth:
-        check_output_path(options.truth)
+        check_target("--truth", options.truth, MASK_ENDINGS)
+    check_apart({"OUT": options.output, "--truth": options.truth})
     phantom = make(options.subtype, options.volume_ml, options.tilt, options.spacing, options.seed)
     write_volume(options.output, phantom.ct.hu, phantom.ct)
     if options.truth:

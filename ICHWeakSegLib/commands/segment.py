@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 
 import numpy as np
 
 from ICHWeakSegLib.commands.progress import Bar
-from ICHWeakSegLib.ct.errors import InputError
-from ICHWeakSegLib.segment import DEFAULT_MODEL, REFINEMENTS, Result, segment
+from ICHWeakSegLib.commands.targets import check_apart, check_target
+from ICHWeakSegLib.segment import DEFAULT_MODEL, Result, segment
+from ICHWeakSegLib.settings import REFINEMENTS
 
-MAP_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha")
+# MetaImage has no place for the sheared grid of a tilted gantry.
+MAP_ENDINGS = (".nii.gz", ".nii", ".nrrd")
 
 
 def add_to(commands: argparse._SubParsersAction) -> None:
@@ -27,6 +30,7 @@ def add_to(commands: argparse._SubParsersAction) -> None:
         "-o",
         "--output",
         required=True,
+        type=os.path.expanduser,
         metavar="OUT",
         help=".seg.nrrd (Slicer segmentation), or .nii.gz or .nrrd (label map of 0 and 1)",
     )
@@ -44,9 +48,21 @@ def add_to(commands: argparse._SubParsersAction) -> None:
         metavar="S",
         help="slice sensitivity, 0-1, that moves the classifier's operating point (from the card's table)",
     )
-    command.add_argument("--map", metavar="MAP.nii.gz", help="write the localization map, 0-1")
-    command.add_argument("--slice-scores", metavar="CSV", help="write the probability of each axial slice")
-    command.add_argument("--preview", metavar="PNG", help="write a montage of the positive slices")
+    command.add_argument(
+        "--map",
+        type=os.path.expanduser,
+        metavar="MAP.nii.gz",
+        help="write the localization map, 0-1 (or .nii, .nrrd)",
+    )
+    command.add_argument(
+        "--slice-scores",
+        type=os.path.expanduser,
+        metavar="CSV",
+        help="write the probability of each axial slice",
+    )
+    command.add_argument(
+        "--preview", type=os.path.expanduser, metavar="PNG", help="write a montage of the positive slices"
+    )
     command.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto")
     command.add_argument("--threads", type=int, metavar="N", help="CPU threads")
     command.add_argument("--series", metavar="UID", help="DICOM series, where the input holds several")
@@ -77,7 +93,7 @@ def run(options: argparse.Namespace) -> None:
         written = write_outputs(result, options)
     summary = summarize(result, written)
     if options.json:
-        print(json.dumps(summary, indent=2))
+        print(json.dumps(summary, indent=2, allow_nan=False))
     elif not options.quiet:
         for sentence in result.warnings:
             print(f"Warning: {sentence}", file=sys.stderr)
@@ -88,28 +104,21 @@ def check_targets(options: argparse.Namespace) -> None:
     """Refuse targets that cannot be written, before the long work.
 
     Raises:
-        InputError: wrong ending, no folder, no permission, or two outputs with one name.
+        InputError: wrong ending, no permission, or an output that would overwrite the input or another one.
     """
-    from ICHWeakSegLib.output import check_output_path
+    from ICHWeakSegLib.output import MASK_ENDINGS
 
-    if options.threads is not None and options.threads < 1:
-        raise InputError(f"--threads needs at least 1, not {options.threads}.")
-    check_output_path(options.output)
-    for flag, target, endings in (
+    check_target("--output", options.output, MASK_ENDINGS)
+    optional = (
         ("--map", options.map, MAP_ENDINGS),
         ("--slice-scores", options.slice_scores, (".csv",)),
         ("--preview", options.preview, (".png",)),
-    ):
-        if target and not target.lower().endswith(endings):
-            raise InputError(f"{flag} writes {' or '.join(endings)}, not {target}.")
-        if target and Path(target).is_dir():
-            raise InputError(f"{flag} cannot be written to {target}: that is a folder.")
-    targets = [options.output, options.map, options.slice_scores, options.preview]
-    targets = [Path(target).absolute() for target in targets if target]
-    if len(set(targets)) < len(targets):
-        raise InputError("Two outputs have the same name: give each its own.")
-    if Path(options.input).absolute() in targets:
-        raise InputError(f"An output would overwrite the input {options.input}: choose another name.")
+    )
+    for flag, target, endings in optional:
+        if target:
+            check_target(flag, target, endings)
+    targets = {"--output": options.output} | {flag: target for flag, target, _ in optional}
+    check_apart(targets, options.input)
 
 
 def write_outputs(result: Result, options: argparse.Namespace) -> dict[str, str]:
@@ -136,15 +145,14 @@ def preview(result: Result, target: str | Path) -> None:
     from ICHWeakSegLib.output import write_preview
 
     grid = result.grid
-    positions = np.asarray(grid.positions_mm)
-    step = float(np.median(np.diff(positions))) if len(positions) > 1 else 1.0
+    steps = np.diff(grid.positions_mm)
     write_preview(
         target,
         grid.hu,
         grid.from_native(result.mask),
-        (step, *grid.spacing_mm),
+        (float(np.median(steps)), *grid.spacing_mm),
         probabilities=[row["probability"] for row in result.slice_scores],
-        slice_ml=list(grid.slice_ml * np.count_nonzero(grid.from_native(result.mask), axis=(1, 2))),
+        slice_ml=(grid.slice_ml * blood_counts(result)).tolist(),
         total_ml=result.volume_ml,
         model=f"{result.provenance['model']} {result.provenance['version']}",
         case=Path(result.ct.source).name,
@@ -152,21 +160,25 @@ def preview(result: Result, target: str | Path) -> None:
     )
 
 
+def blood_counts(result: Result) -> np.ndarray:
+    """Voxels with blood on each axial slice, shape (S,)."""
+    return np.array([np.count_nonzero(plane) for plane in result.grid.from_native(result.mask)])
+
+
 def summarize(result: Result, written: dict[str, str]) -> dict[str, object]:
     """The result in plain values."""
-    from ICHWeakSegLib.refine.components import count_lesions
+    from ICHWeakSegLib.refine import count_lesions
 
-    with_blood = np.flatnonzero(result.grid.from_native(result.mask).any(axis=(1, 2)))
     return {
         "volume_ml": round(result.volume_ml, 3),
         "lesions": count_lesions(result.mask),
         "slices": len(result.slice_scores),
-        "positive_slices": [int(s) for s in np.flatnonzero(result.positive)],
-        "slices_with_blood": [int(s) for s in with_blood],
+        "positive_slices": np.flatnonzero(result.positive).tolist(),
+        "slices_with_blood": np.flatnonzero(blood_counts(result)).tolist(),
         "highest_probability": round(max(row["probability"] for row in result.slice_scores), 4),
         "warnings": result.warnings,
         "provenance": result.provenance,
-        "files": {name: str(path) for name, path in written.items()},
+        "files": written,
         "notice": "For research use only.",
     }
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
+import re
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +14,10 @@ from ICHWeakSegLib.commands.progress import Bar
 from ICHWeakSegLib.ct.errors import InputError
 
 if TYPE_CHECKING:
+    from ICHWeakSegLib.models import Model, ModelCard
     from ICHWeakSegLib.training.train_classifier import Recipe
 
+BACKBONE = "swin_tiny_patch4_window7_224"
 # A narrow Swin that little data suffices for; one pixel is about 1 mm.
 NARROW = {
     "img_size": 192,
@@ -56,11 +61,9 @@ def add_to(commands: argparse._SubParsersAction) -> None:
         type=float,
         default=0.15,
         metavar="F",
-        help="share of patients for validation; 0: train on all",
+        help="share of patients for validation, up to 0.5; 0: train on all",
     )
-    kind.add_argument(
-        "--backbone", default="swin_tiny_patch4_window7_224", help="timm Swin; default: %(default)s"
-    )
+    kind.add_argument("--backbone", metavar="NAME", help=f"timm Swin; default: {BACKBONE}, narrowed")
     kind.add_argument(
         "--override",
         action="append",
@@ -68,10 +71,12 @@ def add_to(commands: argparse._SubParsersAction) -> None:
         metavar="KEY=VALUE",
         help="timm option as JSON, e.g. embed_dim=96; default: a narrow Swin at 192 pixels",
     )
-    kind.add_argument("--preprocessing", choices=("brain-crop", "hgi-sam"), default="brain-crop")
+    kind.add_argument(
+        "--preprocessing", choices=("brain-crop", "hgi-sam"), help="the network's input; default: brain-crop"
+    )
     kind.add_argument("--pixel-mm", type=float, default=0.95, help="of brain-crop; default: %(default)s")
     kind.add_argument(
-        "--initial", metavar="NAME|DIR", help="start from this model's weights (same architecture)"
+        "--initial", metavar="NAME|DIR", help="start from this model: its network, input and weights"
     )
     kind.add_argument(
         "--pretrained", action="store_true", help="start from timm's ImageNet weights (downloads them)"
@@ -92,7 +97,10 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     kind.add_argument("--patience", type=int, default=3, metavar="N", help="epochs; 0: never stop early")
     kind.add_argument("--seed", type=int, default=0, metavar="N")
     kind.add_argument(
-        "--precision", default="32-true", help="Lightning's, e.g. bf16-mixed; default: %(default)s"
+        "--precision",
+        choices=("32-true", "bf16-mixed", "16-mixed"),
+        default="32-true",
+        help="default: %(default)s",
     )
     kind.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto")
     kind.add_argument("--threads", type=int, metavar="N", help="CPU threads")
@@ -104,32 +112,61 @@ def add_to(commands: argparse._SubParsersAction) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    import torch
+    try:
+        import torch
 
-    from ICHWeakSegLib.training.cache import cached_cases
-    from ICHWeakSegLib.training.cases import read_cohort, split_patients
-    from ICHWeakSegLib.training.package import package, slice_auc
-    from ICHWeakSegLib.training.train_classifier import cross_validate, train_classifier
+        from ICHWeakSegLib.training.cache import cached_cases
+        from ICHWeakSegLib.training.cases import read_cohort, split_patients
+        from ICHWeakSegLib.training.package import package, slice_auc
+        from ICHWeakSegLib.training.train_classifier import check_network, cross_validate, train_classifier
+    except ModuleNotFoundError as problem:
+        if not problem.name or problem.name.startswith("ICHWeakSegLib"):
+            raise
+        raise InputError(
+            f"Training needs the Python package {problem.name}, which is missing: "
+            'install it with pip install "ichweakseg[training]".'
+        ) from problem
 
+    check_options(options)
     if options.threads:
         torch.set_num_threads(options.threads)
     folder = Path(options.output)
     if (folder / options.name).exists() and not options.overwrite:
         raise InputError(f"{folder / options.name} exists already: give another --name or --overwrite.")
-    recipe = recipe_of(options)
-    initial = initial_weights(options, recipe)
+    model = initial_model(options)
+    recipe = recipe_of(options, model.card if model else None)
+    initial = model.network.state_dict() if model else None
     with Bar(options.quiet) as bar:
         cases = read_cohort(options.data, options.labels)
-        if not options.folds and not 0 <= options.valid < 1:
-            raise InputError(f"--valid is a share of 0 to below 1, not {options.valid:g}.")
+        if options.valid:
+            parts = max(2, round(1 / options.valid))
+            held = split_patients(cases, parts, recipe.seed, "give a larger --valid, or --valid 0")[0]
+        else:
+            held = set()
+        if options.folds:
+            split_patients(cases, options.folds, recipe.seed, "give fewer --folds")
+        check_network(recipe)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(
+                f"The folder {folder} cannot be made ({error.strerror}): choose another."
+            ) from error
         crops = cached_cases(cases, recipe.preprocessing, folder / "cache", lambda *n: bar("reading CTs", *n))
         painted = paint(options, recipe, crops, folder, bar)
+
+    def told(epoch: int, metrics: dict[str, float]) -> None:
+        figures = [f"loss {metrics['train_loss']:.3f}"] if "train_loss" in metrics else []
+        figures += [f"slice AUC {metrics['val_auc']:.3f}"] if "val_auc" in metrics else []
+        print(f"Epoch {epoch} of at most {recipe.epochs}: {', '.join(figures)}", flush=True)
 
     shared: dict[str, Any] = {
         "painted": painted,
         "initial": initial,
         "device": options.device,
         "quiet": options.quiet,
+        # A log file shows that it goes on; on a terminal the bar does.
+        "on_epoch": None if options.quiet or sys.stdout.isatty() else told,
     }
     results: dict[str, Any] = {}
     scores: list[tuple[str, int, int, float]] = []
@@ -141,14 +178,11 @@ def run(options: argparse.Namespace) -> None:
             f"Slice AUC, {options.folds}-fold by patient: {results['slice_auc_cross_validated']:.3f}",
             flush=True,
         )
-    held: set[str] = set()
-    if options.valid:
-        held = split_patients(crops, max(2, round(1 / options.valid)), recipe.seed)[0]
     train = [case for case in crops if case.patient not in held]
     valid = [case for case in crops if case.patient in held]
     shared["painted"] = [case for case in painted if case.patient not in held]
     trained = train_classifier(recipe, train, valid, folder / "final", **shared)
-    if trained.scores:
+    if len({label for *_, label, _ in trained.scores}) == 2:
         results["slice_auc_validation"] = round(slice_auc(trained.scores), 4)
     card = package(
         folder / options.name,
@@ -169,8 +203,65 @@ def run(options: argparse.Namespace) -> None:
     print(f"Use it: ichweakseg segment CT --output OUT.seg.nrrd --model {folder / options.name}")
 
 
-def recipe_of(options: argparse.Namespace) -> Recipe:
+def check_options(options: argparse.Namespace) -> None:
+    """Refuse numbers and names that make no sense, before anything is read.
+
+    Raises:
+        InputError: the first one found.
+    """
+    from ICHWeakSegLib.models.card import is_model_name
+
+    if not is_model_name(options.name):
+        raise InputError(f"--name {options.name!r} cannot be the name of a folder: use letters and digits.")
+    if options.name in ("final", "cache") or re.fullmatch(r"fold-\d+", options.name):
+        raise InputError(f"--name {options.name} is a folder of the run itself: give another.")
+    for flag, least in (
+        ("epochs", 1),
+        ("batch", 1),
+        ("samples", 1),
+        ("threads", 1),
+        ("patience", 0),
+        ("painted", 0),
+    ):
+        value = getattr(options, flag)
+        if value is not None and value < least:
+            raise InputError(f"--{flag} needs at least {least}, not {value}.")
+    if options.folds != 0 and options.folds < 2:
+        raise InputError(f"--folds needs at least 2, or 0 for none, not {options.folds}.")
+    if not 0 <= options.valid <= 0.5:
+        raise InputError(f"--valid is a share from 0 to 0.5, not {options.valid:g}.")
+    if not 0 <= options.painted_share < 1:
+        raise InputError(f"--painted-share lies between 0 and below 1, not {options.painted_share:g}.")
+    if not 0 <= options.rotation <= 180:
+        raise InputError(f"--rotation lies between 0 and 180 degrees, not {options.rotation:g}.")
+    for flag, value in (("--rate", options.rate), ("--pixel-mm", options.pixel_mm)):
+        if value is not None and not (value > 0 and math.isfinite(value)):
+            raise InputError(f"{flag} is a number above 0, not {value:g}.")
+    if options.initial and options.pretrained:
+        raise InputError("--initial and --pretrained exclude each other: choose one start.")
+    if options.initial and (options.backbone or options.override or options.preprocessing):
+        raise InputError(
+            "--initial brings its own network and input: leave out --backbone, --override, --preprocessing."
+        )
+    _check_device(options.device)
+
+
+def _check_device(device: str) -> None:
+    import torch
+
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not there.get(device, True):
+        raise InputError(
+            f"This computer has no {device} device that torch can use: give --device auto or cpu."
+        )
+
+
+def recipe_of(options: argparse.Namespace, initial: ModelCard | None = None) -> Recipe:
     """The recipe that the command line describes.
+
+    Args:
+        options: of the command line.
+        initial: card of the model to start from.
 
     Raises:
         InputError: an option makes no sense.
@@ -179,7 +270,10 @@ def recipe_of(options: argparse.Namespace) -> Recipe:
     from ICHWeakSegLib.training.dataset import Augmentation
     from ICHWeakSegLib.training.train_classifier import Recipe
 
-    overrides = dict(NARROW) if options.backbone == "swin_tiny_patch4_window7_224" else {}
+    backbone = options.backbone or BACKBONE
+    overrides = dict(NARROW) if backbone == BACKBONE else {}
+    if initial:
+        backbone, overrides = initial.architecture.backbone, dict(initial.architecture.overrides)
     for item in options.override:
         key, separator, value = item.partition("=")
         try:
@@ -192,26 +286,27 @@ def recipe_of(options: argparse.Namespace) -> Recipe:
             overrides[key] = tuple(overrides[key])
     if options.pretrained:
         overrides["pretrained"] = True
-    for flag, value, least in (("--epochs", options.epochs, 1), ("--batch", options.batch, 1)):
-        if value < least:
-            raise InputError(f"{flag} needs at least {least}, not {value}.")
-    if not 0 <= options.painted_share < 1:
-        raise InputError(f"--painted-share lies between 0 and below 1, not {options.painted_share:g}.")
-    if options.preprocessing == "hgi-sam":
+    if initial:
+        preprocessing = initial.preprocessing
+    elif options.preprocessing == "hgi-sam":
         preprocessing = HGI_SAM_INPUT
     else:
-        size = overrides.get("img_size", 224)
+        size = overrides.get("img_size") or _native_size(backbone)
+        if not isinstance(size, int) or size < 1:
+            raise InputError(f"--override img_size is one whole number of pixels, not {size!r}.")
         preprocessing = Preprocessing(
-            size if isinstance(size, int) else size[0],
+            size,
             ((40, 80), (80, 200), (55, 50)),
             pixel_mm=options.pixel_mm,
             blank_outside_brain=True,
             slice_mm=5.0,
             brain_hu=33.0,
         )
+    if options.painted and preprocessing.pixel_mm is None:
+        raise InputError("--painted needs --preprocessing brain-crop, whose pixels have a size in mm.")
     tuning = bool(options.initial or options.pretrained)
     return Recipe(
-        backbone=options.backbone,
+        backbone=backbone,
         preprocessing=preprocessing,
         overrides=overrides,
         strategy=options.strategy,
@@ -229,18 +324,21 @@ def recipe_of(options: argparse.Namespace) -> Recipe:
     )
 
 
-def initial_weights(options: argparse.Namespace, recipe: Recipe) -> dict[str, Any] | None:
-    """State dict of `--initial`, whose architecture has to be the recipe's; the head may differ."""
+def _native_size(backbone: str) -> int:
+    """Side of the images that timm's model was made for; 224 where timm does not know it."""
+    import timm
+
+    known = timm.get_pretrained_cfg(backbone) if timm.is_model(backbone) else None
+    return known.input_size[-1] if known else 224
+
+
+def initial_model(options: argparse.Namespace) -> Model | None:
+    """The model of `--initial`."""
     if not options.initial:
         return None
     from ICHWeakSegLib.models import load_model
 
-    model = load_model(options.initial)
-    if model.card.architecture.backbone != recipe.backbone:
-        raise InputError(
-            f"--initial {options.initial} is a {model.card.architecture.backbone}: give --backbone the same."
-        )
-    return model.network.state_dict()
+    return load_model(options.initial)
 
 
 def paint(options: argparse.Namespace, recipe: Recipe, crops: list[Any], folder: Path, bar: Bar) -> list[Any]:
@@ -250,8 +348,6 @@ def paint(options: argparse.Namespace, recipe: Recipe, crops: list[Any], folder:
     from ICHWeakSegLib.training.painting import painted_cases
 
     wishes = recipe.preprocessing
-    if wishes.pixel_mm is None:
-        raise InputError("--painted needs --preprocessing brain-crop, whose pixels have a size in mm.")
     spacing = (wishes.slice_mm or 5.0, wishes.pixel_mm, wishes.pixel_mm)
     return painted_cases(
         crops, options.painted, spacing, folder / "cache", options.seed, lambda *n: bar("painting bleeds", *n)

@@ -15,6 +15,8 @@ from ICHWeakSegLib.ct.windows import apply_windows
 # Wider than brain windows, narrow enough that bone and air do not leak into brain when pixels are averaged.
 BRAIN_CROP_RANGE_HU = (-100.0, 200.0)
 FULL_RANGE_HU = (-1024.0, 3071.0)
+# Slabs that the median of the brain is taken from, at most.
+MOST_SAMPLED = 40
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,21 @@ class Preprocessing:
         return channels
 
 
+@dataclass(frozen=True)
+class _Survey:
+    """What one pass over the slabs' brain masks tells.
+
+    Attributes:
+        areas: pixels of brain in each slab, shape (slabs,).
+        boxes: first and last row, first and last column of the brain in each slab, shape (slabs, 4).
+        median_hu: median HU inside the skull; None without a brain.
+    """
+
+    areas: np.ndarray
+    boxes: np.ndarray
+    median_hu: float | None
+
+
 # HGI-SAM on CT-ICH (arXiv 2304.04902), with the windows' own limits.
 HGI_SAM_INPUT = Preprocessing(384, ((40, 120), (80, 340), (700, 3200)), "resize-crop", resize=422)
 
@@ -93,18 +110,14 @@ class NetworkInput:
         """The slab that holds axial slice `index`."""
         return index // len(self.groups[0])
 
-    @cached_property
+    @property
     def median_brain_hu(self) -> float | None:
         """Median HU inside the skull over a spread of slices; None without a brain."""
-        values = [
-            self.slices.slice_hu(index)[self.brain[index]][::7]
-            for index in np.unique(np.linspace(0, len(self.slices.positions_mm) - 1, 40).astype(int))
-        ]
-        values = np.concatenate(values)
-        return float(np.median(values)) if values.size else None
+        return self._survey.median_hu
 
     @property
     def hu_shift(self) -> float:
+        """What is added to HU so that the case's brain lies where the model wants it."""
         wanted, found = self.preprocessing.brain_hu, self.median_brain_hu
         return 0.0 if wanted is None or found is None else wanted - found
 
@@ -118,23 +131,32 @@ class NetworkInput:
         )
 
     def _brain_centre(self, shape: tuple[int, int]) -> tuple[float, float]:
-        areas, boxes = [], []
-        for group in self.groups:
-            mask = self.brain[group[len(group) // 2]]
-            rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-            if rows.size:
-                areas.append(np.count_nonzero(mask))
-                boxes.append((rows[0], rows[-1], columns[0], columns[-1]))
-        if not boxes:
+        areas, boxes = self._survey.areas, self._survey.boxes
+        if not areas.any():
             return (shape[0] - 1) / 2, (shape[1] - 1) / 2
         # Small sections near the base and vertex lie off centre: the wide ones decide.
-        wide = np.array(boxes)[np.array(areas) >= 0.5 * max(areas)]
+        wide = boxes[areas >= 0.5 * areas.max()]
         return (wide[:, 0].min() + wide[:, 1].max()) / 2, (wide[:, 2].min() + wide[:, 3].max()) / 2
+
+    @cached_property
+    def _survey(self) -> _Survey:
+        """One look at the brain of each slab: a brain mask at full resolution takes time to make."""
+        middles = [group[len(group) // 2] for group in self.groups]
+        every = -(-len(middles) // MOST_SAMPLED)
+        areas, boxes, values = np.zeros(len(middles), int), np.zeros((len(middles), 4), int), []
+        for number, middle in enumerate(middles):
+            brain = self.brain[middle]
+            areas[number] = np.count_nonzero(brain)
+            if areas[number]:
+                rows, columns = np.flatnonzero(brain.any(axis=1)), np.flatnonzero(brain.any(axis=0))
+                boxes[number] = rows[0], rows[-1], columns[0], columns[-1]
+                if number % every == 0:
+                    values.append(self.slices.slice_hu(middle)[brain][::7])
+        return _Survey(areas, boxes, float(np.median(np.concatenate(values))) if values else None)
 
     def slab_has_brain(self, index: int) -> bool:
         """Whether the slab's brain mask holds anything."""
-        group = self.groups[index]
-        return bool(self.brain[group[len(group) // 2]].any())
+        return bool(self._survey.areas[index])
 
     def slab(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Mean HU (float32) and brain mask (bool) of a slab, each of shape (H, W)."""
@@ -156,19 +178,17 @@ class NetworkInput:
 
     def batch(self, indices: list[int]) -> tuple[np.ndarray, np.ndarray]:
         """Images (B, C, size, size) in 0-1 and brain masks (B, size, size) of these slabs."""
-        images, masks = [], []
-        for index in indices:
-            if self.preprocessing.framing == "resize-crop":
-                # As the reference does: windows on the whole slice, then resize.
-                hu, brain = self.slab(index)
-                shifted = hu + np.float32(self.hu_shift)
-                wishes = self.preprocessing
-                image = self.frame.crop(apply_windows(shifted, wishes.windows, wishes.scaling))
-                mask = self.frame.crop(brain) > 0.5
-                image = image * mask if wishes.blank_outside_brain else image
-            else:
-                small, mask = self.crop(index)
-                image = self.preprocessing.images(small, mask)
-            images.append(image)
-            masks.append(mask)
+        images, masks = zip(*(self._image(index) for index in indices), strict=True)
         return np.stack(images), np.stack(masks)
+
+    def _image(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        wishes = self.preprocessing
+        if wishes.framing == "brain-crop":
+            small, mask = self.crop(index)
+            return wishes.images(small, mask), mask
+        # As the reference does: windows on the whole slice, then resize.
+        hu, brain = self.slab(index)
+        windowed = apply_windows(hu + np.float32(self.hu_shift), wishes.windows, wishes.scaling)
+        mask = self.frame.crop(brain) > 0.5
+        image = self.frame.crop(windowed)
+        return image * mask if wishes.blank_outside_brain else image, mask

@@ -54,5 +54,6 @@ class CT:
 
     def volume_ml(self, mask: np.ndarray) -> float:
         """Volume of a mask of shape (K, J, I) in mL."""
-        counts = np.count_nonzero(mask, axis=(1, 2))
+        # Plane by plane: with an axis, NumPy would copy the whole mask.
+        counts = np.array([np.count_nonzero(plane) for plane in mask])
         return float(counts @ self.slice_voxel_ml())

@@ -72,6 +72,7 @@ class MapSettings:
 
     Attributes:
         method: localization method, such as `hgi-sam`, `swin-sam`, `grad-cam`.
+        method_options: further arguments of the localization, such as `stages` of `hgi-sam`.
         threshold: on the map of 0-1.
         refine: name of the refinement (`hu`, `none`, ...).
         refine_options: options of the refinement.
@@ -81,6 +82,7 @@ class MapSettings:
     threshold: float = 0.05
     refine: str = "hu"
     refine_options: dict[str, Any] = field(default_factory=dict)
+    method_options: dict[str, Any] = field(default_factory=dict)
     extra: dict[str, Any] = field(default_factory=dict, compare=False)
 
 
@@ -360,6 +362,7 @@ def _map(section: Section) -> MapSettings:
         threshold=section.number("threshold", 0.05, low=0, high=1),
         refine=_slug(section, "refine", "hu"),
         refine_options=section.mapping("refine_options"),
+        method_options=section.mapping("method_options"),
         extra=section.extra(),
     )
 

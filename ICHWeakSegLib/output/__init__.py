@@ -4,11 +4,12 @@ from ICHWeakSegLib.output.label_map import write_label_map
 from ICHWeakSegLib.output.preview import write_preview
 from ICHWeakSegLib.output.scores import write_slice_scores
 from ICHWeakSegLib.output.seg_nrrd import write_seg_nrrd
-from ICHWeakSegLib.output.write import MASK_ENDINGS, check_output_path, write_result_mask
+from ICHWeakSegLib.output.write import MASK_ENDINGS, check_output_path, check_place, write_result_mask
 
 __all__ = [
     "MASK_ENDINGS",
     "check_output_path",
+    "check_place",
     "write_label_map",
     "write_preview",
     "write_result_mask",

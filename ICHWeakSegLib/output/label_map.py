@@ -41,11 +41,21 @@ def write_label_map(
     path = Path(path)
     fields = provenance_fields(provenance or {})
     with atomic_path(path) as temporary:
-        write_volume(temporary, (np.asarray(mask) != 0).astype(np.uint8), ct)
+        write_volume(temporary, as_zero_one(mask), ct)
         if fields:
             add = _add_to_nrrd if path.name.lower().endswith(".nrrd") else _add_to_nifti
             add(temporary, fields)
     return path
+
+
+def as_zero_one(mask: np.ndarray) -> np.ndarray:
+    """A mask as uint8 of 0 and 1; the array itself, or a view of it, where it is that already."""
+    mask = np.asarray(mask)
+    if mask.dtype == bool:
+        return mask.view(np.uint8)
+    if mask.dtype == np.uint8 and mask.max(initial=0) <= 1:
+        return mask
+    return (mask != 0).view(np.uint8)
 
 
 def _add_to_nrrd(path: Path, fields: Mapping[str, str]) -> None:

@@ -67,10 +67,11 @@ def write_preview(
         ValueError: shapes do not agree or there is no slice.
     """
     hu = np.asarray(ct_slices)
-    mask = np.asarray(mask_slices) != 0
+    mask = np.asarray(mask_slices)
     if hu.ndim != 3 or hu.shape != mask.shape or 0 in hu.shape:
         raise ValueError(f"Slices of shape {hu.shape} and a mask of shape {mask.shape} do not go together.")
-    areas = np.count_nonzero(mask, axis=(1, 2))
+    # Plane by plane, here and below: whole volumes of booleans would be large.
+    areas = np.array([np.count_nonzero(plane) for plane in mask])
     if slice_ml is None:
         slice_ml = areas * float(np.prod(spacing)) / 1000.0
     if total_ml is None:
@@ -82,7 +83,7 @@ def write_preview(
 
     figure, axes = _canvas(len(shown), crop, spacing)
     for axis, index in zip(axes, shown, strict=True):
-        _tile(axis, hu[index][crop.rows, crop.columns], mask[index][crop.rows, crop.columns], spacing)
+        _tile(axis, hu[index][crop.rows, crop.columns], mask[index][crop.rows, crop.columns] != 0, spacing)
         words = [f"slice {numbers[index]}"]
         if probabilities is not None:
             words.append(f"p {probabilities[index]:.2f}")
@@ -108,7 +109,7 @@ def pick_slices(areas: np.ndarray, most: int) -> list[int]:
 
 def _middle_slices(hu: np.ndarray, most: int) -> list[int]:
     """Evenly spread slices from the middle half of the head."""
-    inside = np.flatnonzero((hu > _AIR_BELOW_HU).mean(axis=(1, 2)) > 0.02)
+    inside = np.flatnonzero([(plane > _AIR_BELOW_HU).mean() > 0.02 for plane in hu])
     if len(inside) == 0:
         inside = np.arange(len(hu))
     quarter = len(inside) // 4

@@ -9,6 +9,7 @@ import numpy as np
 
 from ICHWeakSegLib.ct.atomic import atomic_path
 from ICHWeakSegLib.ct.volume import CT
+from ICHWeakSegLib.output.label_map import as_zero_one
 from ICHWeakSegLib.output.provenance import PREFIX, provenance_fields
 from ICHWeakSegLib.output.segments import SegmentStyle, segment_style
 
@@ -77,6 +78,9 @@ def _layers(
     for name, mask in named.items():
         if np.shape(mask) != tuple(shape):
             raise ValueError(f"Mask {name} has shape {np.shape(mask)}, the CT {tuple(shape)}.")
+    if len(named) == 1:
+        # The usual case, without copies: a mask of a thin-slice CT is large.
+        return as_zero_one(*named.values()).transpose(2, 1, 0), [(0, 1)]
     bits = [np.asarray(mask) != 0 for mask in named.values()]
     if sum(bit.astype(np.uint8) for bit in bits).max(initial=0) <= 1:
         labels = np.zeros(shape, np.uint8)

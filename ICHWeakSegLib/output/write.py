@@ -40,6 +40,16 @@ def check_output_path(path: str | Path) -> Path:
     """
     path = Path(path).expanduser()
     mask_ending(path)
+    return check_place(path)
+
+
+def check_place(path: str | Path) -> Path:
+    """Refuse a target whose folder cannot be written to; its ending is not looked at. Makes nothing.
+
+    Raises:
+        InputError: the path is a folder, or its folder cannot be written to.
+    """
+    path = Path(path).expanduser()
     if path.is_dir():
         raise InputError(f"The result cannot be written to {path}: that is a folder.")
     folder = path.absolute().parent

@@ -1,7 +1,16 @@
 """From a localization map and HU to a mask."""
 
-from .components import remove_specks
+from .components import bounding_box, count_lesions, remove_specks, touching
 from .hu import HuOptions, refine_hu
 from .threshold import refine_otsu, refine_threshold
 
-__all__ = ["HuOptions", "refine_hu", "refine_otsu", "refine_threshold", "remove_specks"]
+__all__ = [
+    "HuOptions",
+    "bounding_box",
+    "count_lesions",
+    "refine_hu",
+    "refine_otsu",
+    "refine_threshold",
+    "remove_specks",
+    "touching",
+]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy import ndimage
 
@@ -32,14 +34,15 @@ def remove_specks(mask: np.ndarray, slice_ml: np.ndarray, smallest_ml: float) ->
     return _in_place_of(mask, box, keep[labels])
 
 
-def touching(mask: np.ndarray, seeds: np.ndarray) -> np.ndarray:
-    """The components of `mask`, shape (S, H, W), that hold a voxel of `seeds`."""
+def touching(mask: np.ndarray, seeds: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
+    """The components of `mask`, shape (S, H, W), that hold a voxel of `seeds`, S planes of shape (H, W)."""
     box = bounding_box(mask)
     if box is None:
         return mask
     labels, count = ndimage.label(mask[box], NEIGHBOURS)
     keep = np.zeros(count + 1, bool)
-    keep[np.unique(labels[seeds[box]])] = True
+    for plane, seed in zip(labels, seeds[box[0]], strict=True):
+        keep[plane[seed[box[1:]]]] = True
     keep[0] = False
     return _in_place_of(mask, box, keep[labels])
 

@@ -27,6 +27,7 @@ class Cropped:
         brain: bool, same shape.
         labels: float32 (S, 6).
         blood: bool, shape of `hu`, where blood was painted; None for real slices, whose blood nobody drew.
+        per_slab: axial slices in a slab.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Cropped:
     brain: np.ndarray
     labels: np.ndarray
     blood: np.ndarray | None = None
+    per_slab: int = 1
 
 
 def crop_case(case: Case, preprocessing: Preprocessing) -> Cropped:
@@ -50,13 +52,14 @@ def crop_case(case: Case, preprocessing: Preprocessing) -> Cropped:
         raise InputError(f"{case.name} has {count} axial slices and {len(case.labels)} labels.")
     source = NetworkInput(grid, BrainMask(grid), preprocessing)
     planes = [source.crop(index) for index in range(len(source))]
-    labels = slab_labels(case.labels, len(source.groups[0]))
+    per_slab = len(source.groups[0])
     return Cropped(
         case.name,
         case.patient,
         np.stack([np.rint(hu) for hu, _ in planes]).astype(np.int16),
         np.stack([mask for _, mask in planes]),
-        labels,
+        slab_labels(case.labels, per_slab),
+        per_slab=per_slab,
     )
 
 
@@ -80,20 +83,26 @@ def cached_cases(
     for number, case in enumerate(cases):
         name = hashlib.sha256(case.name.encode()).hexdigest()[:16]
         path = folder / f"{name}.npz"
-        if path.exists():
-            with np.load(path) as file:
-                item = Cropped(case.name, case.patient, file["hu"], file["brain"], file["labels"])
-            # Labels are corrected more often than images: the table counts, not what was kept.
-            per_slab = -(-len(case.labels) // len(item.hu))
-            labels = slab_labels(case.labels, per_slab)
-            if len(labels) == len(item.hu):
-                item.labels = labels
-        else:
+        item = _kept(path, case)
+        if item is None:
             item = crop_case(case, preprocessing)
             partial = folder / f"{name}.part.npz"
-            np.savez(partial, hu=item.hu, brain=item.brain, labels=item.labels)
+            np.savez(partial, hu=item.hu, brain=item.brain, labels=item.labels, per_slab=item.per_slab)
             partial.replace(path)
         done.append(item)
         if progress:
             progress(number + 1, len(cases))
     return done
+
+
+def _kept(path: Path, case: Case) -> Cropped | None:
+    """The case as an earlier run left it; None if it did not, or the count of labels has changed."""
+    if not path.exists():
+        return None
+    with np.load(path) as file:
+        hu, brain, labels = file["hu"], file["brain"], file["labels"]
+        per_slab = int(file["per_slab"]) if "per_slab" in file else int(len(case.labels) == len(hu))
+    if per_slab:
+        # Labels are corrected more often than images: the table counts, not what was kept.
+        labels = slab_labels(case.labels, per_slab)
+    return Cropped(case.name, case.patient, hu, brain, labels) if len(labels) == len(hu) else None

@@ -63,15 +63,16 @@ def read_cohort(data: str | Path, labels: str | Path | None = None) -> list[Case
     columns = set(rows[0])
     if {"id", "label"} <= columns:
         return _rsna(data, rows, table)
-    if "any" not in columns:
-        raise InputError(f"{table} has no column 'any' (image-level label, 0 or 1).")
-    if "volume" in columns:
+    if {"volume", "slice", "any"} <= columns:
         return _volumes(data, rows, table)
-    if {"patient", "slice"} <= columns and (data / "brain").is_dir():
+    if {"patient", "slice", "any"} <= columns and "volume" not in columns:
+        if not (data / "brain").is_dir():
+            raise InputError(f"{data} has no folder 'brain' with the slice images that {table} names.")
         return _slice_pairs(data, rows, table)
     raise InputError(
         f"{table} fits no known layout: it needs the columns patient, slice, any (slice pairs), "
-        "volume, slice, any (volumes) or ID, Label (RSNA 2019)."
+        "volume, slice, any (volumes) or ID, Label (RSNA 2019); it has "
+        f"{', '.join(sorted(columns - {''})) or 'none'}."
     )
 
 
@@ -80,18 +81,23 @@ def _only_csv(folder: Path) -> Path:
         return folder / "slices.csv"
     tables = sorted(folder.glob("*.csv"))
     if len(tables) != 1:
-        raise InputError(f"{folder} holds {len(tables)} CSV files: say which one has the labels (--labels).")
+        count = len(tables) or "no"
+        raise InputError(f"{folder} holds {count} CSV files: say which one has the labels (--labels).")
     return tables[0]
 
 
 def _read_rows(table: Path) -> list[dict[str, str]]:
     if not table.is_file():
         raise InputError(f"There is no label file {table}.")
-    with open(table, newline="", encoding="utf-8-sig") as file:
-        rows = [
-            {(k or "").strip().lower(): (v or "").strip() for k, v in row.items()}
-            for row in csv.DictReader(file)
-        ]
+    try:
+        with open(table, newline="", encoding="utf-8-sig") as file:
+            # A row longer than the header has its rest under None.
+            rows = [
+                {k.strip().lower(): (v or "").strip() for k, v in row.items() if k is not None}
+                for row in csv.DictReader(file)
+            ]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"The label file {table} is no CSV text in UTF-8: save it as such.") from error
     if not rows:
         raise InputError(f"The label file {table} has no rows.")
     return rows
@@ -112,8 +118,11 @@ def _labels(row: dict[str, str], table: Path, line: int) -> list[float]:
 
 def _number(row: dict[str, str], column: str, table: Path, line: int) -> int:
     try:
-        return int(float(row[column]))
-    except ValueError:
+        value = float(row[column])
+        if value < 0 or value != int(value):
+            raise ValueError
+        return int(value)
+    except (ValueError, OverflowError):
         raise InputError(
             f"{table}, line {line}, column {column}: {row[column]!r} is no whole number."
         ) from None
@@ -121,13 +130,14 @@ def _number(row: dict[str, str], column: str, table: Path, line: int) -> int:
 
 def _slice_pairs(data: Path, rows: list[dict[str, str]], table: Path) -> list[Case]:
     by_patient: dict[str, dict[int, list[float]]] = defaultdict(dict)
+    spelled: dict[int, str] = {}
     for line, row in enumerate(rows, start=2):
         number = _number(row, "slice", table, line)
-        if number in by_patient[row["patient"]]:
-            raise InputError(
-                f"{table}, line {line}: slice {number} of patient {row['patient']} is named twice."
-            )
-        by_patient[row["patient"]][number] = _labels(row, table, line)
+        # 7 and 007 are one patient.
+        patient = spelled.setdefault(_number(row, "patient", table, line), row["patient"])
+        if number in by_patient[patient]:
+            raise InputError(f"{table}, line {line}: slice {number} of patient {patient} is named twice.")
+        by_patient[patient][number] = _labels(row, table, line)
     cases = []
     for patient, slices in by_patient.items():
         order = sorted(slices)
@@ -142,8 +152,17 @@ def _volumes(data: Path, rows: list[dict[str, str]], table: Path) -> list[Case]:
     by_volume: dict[str, dict[int, list[float]]] = defaultdict(dict)
     patients: dict[str, str] = {}
     for line, row in enumerate(rows, start=2):
-        by_volume[row["volume"]][_number(row, "slice", table, line)] = _labels(row, table, line)
-        patients[row["volume"]] = row.get("patient") or row["volume"]
+        volume, number = row["volume"], _number(row, "slice", table, line)
+        if not volume:
+            raise InputError(f"{table}, line {line}: the name of the volume is missing.")
+        if number in by_volume[volume]:
+            raise InputError(f"{table}, line {line}: slice {number} of {volume} is named twice.")
+        by_volume[volume][number] = _labels(row, table, line)
+        patient = row.get("patient") or volume
+        if patients.setdefault(volume, patient) != patient:
+            raise InputError(
+                f"{table}, line {line}: {volume} belongs to patient {patient}, before to {patients[volume]}."
+            )
     cases = []
     for volume, slices in by_volume.items():
         if not (data / volume).exists():
@@ -153,7 +172,10 @@ def _volumes(data: Path, rows: list[dict[str, str]], table: Path) -> list[Case]:
                 f"{table}: the slices of {volume} must be numbered 0 to {len(slices) - 1}, each once."
             )
         labels = np.array([slices[number] for number in range(len(slices))], np.float32)
-        cases.append(Case(Path(volume).name, patients[volume], labels, partial(_read_volume, data / volume)))
+        # With its folders: volumes of two patients may share the last part of their names.
+        cases.append(
+            Case(Path(volume).as_posix(), patients[volume], labels, partial(_read_volume, data / volume))
+        )
     return cases
 
 
@@ -171,23 +193,38 @@ def _rsna(data: Path, rows: list[dict[str, str]], table: Path) -> list[Case]:
     for line, row in enumerate(rows, start=2):
         image, _, kind = row["id"].rpartition("_")
         if kind.lower() not in classes or row["label"] not in ("0", "1"):
-            raise InputError(f"{table}, line {line}: expected ID_xxx_<any|epidural|...> and 0 or 1.")
-        labels[image][classes[kind.lower()]] = float(row["label"])
+            raise InputError(
+                f"{table}, line {line}: expected ID_xxx_<any|epidural|...> and 0 or 1, "
+                f"not {row['id']!r} and {row['label']!r}."
+            )
+        name, value = classes[kind.lower()], float(row["label"])
+        # The published table itself repeats some rows.
+        if labels[image].setdefault(name, value) != value:
+            raise InputError(f"{table}, line {line}: {row['id']} is named twice with different labels.")
     cases = []
     for series, slices in scan_slices(data).items():
-        known = [item for item in slices if item.path.stem in labels]
-        if not known:
+        # All slices, so that no gap opens where one has no label: that one is unknown.
+        values = [[labels.get(item.path.stem, {}).get(name, np.nan) for name in CLASSES] for item in slices]
+        if np.isnan(values).all():
             continue
-        values = [[labels[item.path.stem].get(name, np.nan) for name in CLASSES] for item in known]
-        files = [item.path for item in known]
-        cases.append(Case(series, known[0].patient, np.array(values, np.float32), partial(read_files, files)))
+        files = [item.path for item in slices]
+        patient = slices[0].patient or series
+        cases.append(Case(series, patient, np.array(values, np.float32), partial(read_files, files)))
     if not cases:
         raise InputError(f"No DICOM file in {data} is named in {table}.")
     return cases
 
 
-def split_patients(cases: Iterable[Case], folds: int, seed: int = 0) -> list[set[str]]:
+def split_patients(
+    cases: Iterable[Case], folds: int, seed: int = 0, advice: str = "use fewer parts"
+) -> list[set[str]]:
     """Patients of each fold; positive patients are spread evenly.
+
+    Args:
+        cases: of the cohort; anything with `patient` and `labels`.
+        folds: how many parts.
+        seed: of the order.
+        advice: what the error tells the user to do.
 
     Raises:
         InputError: fewer patients than folds.
@@ -196,7 +233,8 @@ def split_patients(cases: Iterable[Case], folds: int, seed: int = 0) -> list[set
     for case in cases:
         positive[case.patient] |= bool((case.labels[:, 0] == 1).any())
     if len(positive) < folds:
-        raise InputError(f"{len(positive)} patients cannot be split into {folds} parts.")
+        count = "1 patient" if len(positive) == 1 else f"{len(positive)} patients"
+        raise InputError(f"{count} cannot be split into {folds} parts: {advice}.")
     rng = np.random.default_rng(seed)
     parts: list[set[str]] = [set() for _ in range(folds)]
     place = 0

@@ -29,8 +29,9 @@ class ClassifierModule(lightning.LightningModule):
         weight_decay: AdamW's.
         steps: optimizer steps of the whole training, for the cosine.
         painted_weight: weight of a second loss that asks the second and later stages, cell by cell, where
-            blood was painted. From scratch a transformer needs it to notice small bright spots at all. Real positive
-            slices take no part in it: nobody drew their blood. The extra layers are not part of the model.
+            blood was painted. From scratch a transformer needs it to notice small bright spots at all. Real
+            positive slices take no part in it: nobody drew their blood. The extra layers are not part of the
+            model.
     """
 
     def __init__(

@@ -12,7 +12,7 @@ from ICHWeakSegLib.training.resumable import log_name
 
 
 def read_curves(folder: Path) -> dict[str, dict[int, float]]:
-    """Values by metric and epoch (from 1), from the `metrics.csv` that every attempt left in its log folder."""
+    """Values by metric and epoch (from 1), from the log folders of all attempts."""
     curves: dict[str, dict[int, float]] = {}
     number = 1
     while (folder / log_name(number)).exists():

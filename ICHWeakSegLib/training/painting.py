@@ -92,16 +92,34 @@ def painted_cases(
     done = []
     for number, case in enumerate(empty):
         path = folder / f"{number:05d}.npz"
-        if path.exists():
-            with np.load(path) as file:
-                parts = (file[key] for key in ("hu", "brain", "labels", "blood"))
-                item = Cropped(case.name, case.patient, *parts)
-        else:
+        item = _kept(path, case, spacing_mm)
+        if item is None:
             item = paint_case(case, copies, spacing_mm, np.random.default_rng([seed, number]))
             partial = folder / f"{number:05d}.part.npz"
-            np.savez_compressed(partial, hu=item.hu, brain=item.brain, labels=item.labels, blood=item.blood)
+            np.savez_compressed(
+                partial,
+                hu=item.hu,
+                brain=item.brain,
+                labels=item.labels,
+                blood=item.blood,
+                case=case.name,
+                spacing_mm=spacing_mm,
+            )
             partial.replace(path)
         done.append(item)
         if progress:
             progress(number + 1, len(empty))
     return done
+
+
+def _kept(path: Path, case: Cropped, spacing_mm: tuple[float, float, float]) -> Cropped | None:
+    """What an earlier run painted into this case; None if it did not, or into another case or pixel size."""
+    if not path.exists():
+        return None
+    with np.load(path) as file:
+        if "case" in file and (
+            str(file["case"]) != case.name or not np.allclose(file["spacing_mm"], spacing_mm)
+        ):
+            return None
+        parts = [file[key] for key in ("hu", "brain", "labels", "blood")]
+    return Cropped(case.name, case.patient, *parts) if parts[0].shape[1:] == case.hu.shape[1:] else None

@@ -14,6 +14,7 @@ from typing import Any
 
 import lightning
 import torch
+from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch.utils.data import DataLoader
 
@@ -36,7 +37,7 @@ class RandomState(lightning.Callback):
         self._wanted = state
 
     def on_train_epoch_start(self, *_: object) -> None:
-        # Not sooner: setting up the loaders draws as well.
+        # Not sooner: between loading and here, Lightning may draw as well.
         if self._wanted:
             torch.set_rng_state(self._wanted["global"].cpu())
             self.generator.set_state(self._wanted["sampler"].cpu())
@@ -52,6 +53,22 @@ class OnEpoch(lightning.Callback):
     def on_train_epoch_end(self, trainer: lightning.Trainer, *_: object) -> None:
         metrics = {key: float(value) for key, value in trainer.callback_metrics.items()}
         self.listener(trainer.current_epoch + 1, metrics)
+
+
+class EpochBar(TQDMProgressBar):
+    """Lightning's progress bar, one at a time, epochs counted from 1."""
+
+    def __init__(self) -> None:
+        super().__init__(leave=False)
+
+    def get_metrics(self, *args: Any) -> dict[str, Any]:
+        metrics = super().get_metrics(*args)
+        metrics.pop("v_num", None)
+        return metrics
+
+    def on_train_epoch_start(self, trainer: lightning.Trainer, *args: Any) -> None:
+        super().on_train_epoch_start(trainer, *args)
+        self.train_progress_bar.set_description(f"Epoch {trainer.current_epoch + 1} of {trainer.max_epochs}")
 
 
 class WholeCheckpoints(TorchCheckpointIO):
@@ -121,11 +138,12 @@ def quiet_lightning() -> Iterator[None]:
         with warnings.catch_warnings():
             for text in (
                 r".*does not have many workers.*",
+                r".*no `val_dataloader`.*",
                 r".*smaller than the logging interval.*",
                 r".*Checkpoint directory .* exists and is not empty.*",
                 r".*GPU available but not used.*",
                 r".*MPS available but not used.*",
-                r".*callback states in the checkpoint.*",
+                r".*callbacks used to create the checkpoint.*",
             ):
                 warnings.filterwarnings("ignore", message=text)
             # How torch, torchmetrics and timm fit Lightning concerns their authors.

@@ -31,7 +31,7 @@ def read_slice_pairs(
         CT of int16 HU, shape (len(slices), rows, columns). The HU are approximate: 8 bit, JPEG.
 
     Raises:
-        InputError: an image is missing, is not grey, or differs in size from the first one.
+        InputError: an image is missing, cannot be read, or differs in size from the others.
     """
     stack = []
     for number in slices:
@@ -40,6 +40,8 @@ def read_slice_pairs(
         hu = brain / 255.0 * BRAIN_WINDOW[1] + BRAIN_WINDOW[0] - BRAIN_WINDOW[1] / 2
         bone = _grey(Path(folder) / "bone", name, required=False)
         if bone is not None:
+            if bone.shape != brain.shape:
+                raise InputError(f"Slice {name} in {folder} has images of different sizes in brain and bone.")
             outside = bone / 255.0 * BONE_WINDOW[1] + BONE_WINDOW[0] - BONE_WINDOW[1] / 2
             # The narrow window is exact where it is not saturated; beyond, the wide one continues it.
             hu = np.where(
@@ -60,8 +62,11 @@ def _grey(folder: Path, name: str, required: bool = True) -> np.ndarray | None:
     for ending in (".jpg", ".jpeg", ".png"):
         path = folder / (name + ending)
         if path.exists():
-            with Image.open(path) as image:
-                return np.asarray(image.convert("L"), dtype=np.float32)
+            try:
+                with Image.open(path) as image:
+                    return np.asarray(image.convert("L"), dtype=np.float32)
+            except OSError as error:
+                raise InputError(f"The image {path} cannot be read: copy or export it again.") from error
     if required:
         raise InputError(f"There is no image {name}.jpg or .png in {folder}.")
     return None

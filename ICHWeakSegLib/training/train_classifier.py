@@ -12,7 +12,7 @@ from typing import Any
 import lightning
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from safetensors.torch import save_file
 from torch.utils.data import DataLoader
@@ -26,6 +26,7 @@ from ICHWeakSegLib.training.classifier_module import ClassifierModule
 from ICHWeakSegLib.training.curves import draw_curves
 from ICHWeakSegLib.training.dataset import Augmentation, SliceDataset, balanced_sampler
 from ICHWeakSegLib.training.resumable import (
+    EpochBar,
     OnEpoch,
     RandomState,
     WholeCheckpoints,
@@ -36,6 +37,8 @@ from ICHWeakSegLib.training.resumable import (
 )
 
 NUM_CLASSES = {"binary": 2, "binary-sigmoid": 1, "subtypes": 6}
+# HGI-SAM's maps come from the first three.
+FEWEST_STAGES = 3
 
 
 @dataclass(frozen=True)
@@ -139,10 +142,14 @@ def train_classifier(
         )
     except ValueError as error:
         raise InputError(str(error)) from error
-    loader = DataLoader(both, recipe.batch, sampler=sampler, drop_last=len(sampler) > recipe.batch)
+    # A loader draws a number whenever it starts: from its own generator, so that resuming changes nothing.
+    own = torch.Generator()
+    loader = DataLoader(
+        both, recipe.batch, sampler=sampler, drop_last=len(sampler) > recipe.batch, generator=own
+    )
     checked = SliceDataset(valid, recipe.preprocessing)
     # The AUC of one kind of slice alone is undefined: such patients are scored, but cannot stop the training.
-    valid_loader = DataLoader(checked, 64) if len(set(checked.labels[:, 0])) == 2 else None
+    valid_loader = DataLoader(checked, 64, generator=own) if len(set(checked.labels[:, 0])) == 2 else None
 
     module = ClassifierModule(
         network,
@@ -166,7 +173,7 @@ def train_classifier(
         callbacks.append(OnEpoch(on_epoch))
     bar = not quiet and sys.stdout.isatty()
     if bar:
-        callbacks.append(TQDMProgressBar(leave=False))
+        callbacks.append(EpochBar())
     saved = folder / "last.ckpt"
     epochs = recipe.epochs
     if saved.exists():
@@ -192,7 +199,8 @@ def train_classifier(
         )
         fit(trainer, module, loader, valid_loader, saved if saved.exists() else None)
     if stops and best.best_model_path:
-        state = torch.load(best.best_model_path, weights_only=True, map_location="cpu")["state_dict"]
+        chosen = folder / Path(best.best_model_path).name
+        state = torch.load(chosen, weights_only=True, map_location="cpu")["state_dict"]
         module.load_state_dict(state)
     draw_curves(folder, folder / "curves.png")
     module.release()
@@ -265,13 +273,15 @@ def check_network(recipe: Recipe) -> None:
         InputError: timm refuses it, or it does not take the preprocessing's images.
     """
     size = recipe.preprocessing.size
+    network = _build(recipe).eval()
+    if len(network.swin.layers) < FEWEST_STAGES:
+        raise InputError(f"HGI-SAM needs a Swin of at least {FEWEST_STAGES} stages: give more depths.")
     try:
         with torch.inference_mode():
-            _build(recipe).eval()(torch.zeros(1, len(recipe.preprocessing.windows), size, size))
+            network(torch.zeros(1, len(recipe.preprocessing.windows), size, size))
     except (ValueError, RuntimeError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"The network does not take images of {size} pixels: {error}") from error
+        reason = str(error).splitlines()[0]
+        raise InputError(f"The network does not take images of {size} pixels: {reason}") from error
 
 
 def _build(recipe: Recipe) -> SwinClassifier:
@@ -286,15 +296,8 @@ def _build(recipe: Recipe) -> SwinClassifier:
             fused_attention=False,
             **recipe.overrides,
         )
-    except (
-        ValueError,
-        TypeError,
-        ArithmeticError,
-        LookupError,
-        AttributeError,
-        RuntimeError,
-        OSError,
-    ) as error:
+    except Exception as error:
+        # timm checks few of its options: a wrong one ends in any kind of error.
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"The network {recipe.backbone} cannot be built: {reason}") from error
 

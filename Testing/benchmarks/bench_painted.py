@@ -2,8 +2,8 @@
 
 Takes the run folder of `ichweakseg train classifier DATA --folds K --output RUN`. For every fold, CTs without
 blood of the patients that were held out get one painted bleed each (exact mask known) and go through the
-whole pipeline; the same CTs unpainted give the false blood. Painted bleeds are easier than real ones: these figures
-compare refinements and methods with each other, they do not say how good the model is on patients.
+whole pipeline; the same CTs unpainted give the false blood. Painted bleeds are easier than real ones: these
+figures compare refinements and methods with each other, they do not say how good the model is on patients.
 
     python Testing/benchmarks/bench_painted.py ../shared/data/ct-ich RUN [--refine hu threshold otsu]
 """

@@ -1,0 +1,108 @@
+"""What a run is asked for, with the model card's defaults filled in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ICHWeakSegLib.ct.errors import InputError
+
+if TYPE_CHECKING:
+    from ICHWeakSegLib.models import ModelCard
+    from ICHWeakSegLib.refine import HuOptions
+
+REFINEMENTS = ("hu", "threshold", "otsu")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a CT is segmented.
+
+    Attributes:
+        method: localization, a name in `localize.METHODS`.
+        refine: one of `REFINEMENTS`.
+        threshold: of the map, 0-1.
+        probability: from which on a slice is positive.
+        sensitivity: slice sensitivity that `probability` was chosen for; None for the card's own.
+        hu_options: of the HU refinement.
+        method_options: further arguments of the localization.
+    """
+
+    method: str
+    refine: str
+    threshold: float
+    probability: float
+    sensitivity: float | None
+    hu_options: HuOptions = field(repr=False)
+    method_options: dict[str, Any] = field(repr=False, default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        card: ModelCard,
+        method: str | None = None,
+        refine: str | None = None,
+        threshold: float | None = None,
+        sensitivity: float | None = None,
+    ) -> Settings:
+        """The card's settings, with what is not None here in their place.
+
+        Raises:
+            InputError: a name is unknown, a number is out of range, or the card does not fit this version.
+        """
+        from ICHWeakSegLib.localize import METHODS
+        from ICHWeakSegLib.refine import HuOptions
+
+        # An imported model's card may say that its paper refines nothing beyond the threshold.
+        own_refine = "threshold" if card.map.refine == "none" else card.map.refine
+        method, refine = method or card.map.method, refine or own_refine
+        if method not in METHODS:
+            raise InputError(f"The method is one of {', '.join(METHODS)}, not {method!r}.")
+        if refine not in REFINEMENTS:
+            raise InputError(f"The refinement is one of {', '.join(REFINEMENTS)}, not {refine!r}.")
+        # Threshold and options belong to their method: another method brings its own.
+        own = method == card.map.method
+        if threshold is None:
+            threshold = card.map.threshold if own else METHODS[method].threshold(card.strategy)
+        if not 0 <= threshold <= 1:
+            raise InputError(f"The threshold of the map lies between 0 and 1; {threshold:g} does not.")
+        if sensitivity is not None and not 0 <= sensitivity <= 1:
+            raise InputError(f"The sensitivity lies between 0 and 1; {sensitivity:g} does not.")
+        try:
+            options = HuOptions(**card.map.refine_options) if own_refine == "hu" else HuOptions()
+        except TypeError as problem:
+            raise InputError(
+                f"The refine_options of model {card.name} do not fit this version ({problem})."
+            ) from problem
+        probability = card.operating_point(sensitivity)
+        more = card.map.method_options if own else {}
+        return cls(method, refine, threshold, probability, sensitivity, options, more)
+
+    def provenance(self) -> dict[str, Any]:
+        """What decided about the result."""
+        facts = {
+            "method": self.method,
+            "refine": self.refine,
+            "map_threshold": self.threshold,
+            "slice_threshold": self.probability,
+        }
+        facts |= {f"method_{key}": value for key, value in self.method_options.items()}
+        return facts if self.sensitivity is None else {**facts, "sensitivity": self.sensitivity}
+
+
+def choose_device(device: str) -> str:
+    """Torch's name for a device that is there; `auto` takes the fastest kind.
+
+    Raises:
+        InputError: it is not there, or the name is unknown.
+    """
+    import torch
+
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if device == "auto":
+        return next(name for name, found in there.items() if found)
+    if device not in there:
+        raise InputError(f"The device is auto, cpu, cuda or mps, not {device!r}.")
+    if not there[device]:
+        raise InputError(f"This machine or its torch has no {device} device: use --device cpu or auto.")
+    return device
