@@ -21,11 +21,11 @@ BACKBONE = "swin_tiny_patch4_window7_224"
 # A narrow Swin that little data suffices for; one pixel is about 1 mm.
 NARROW = {
     "img_size": 192,
-    "embed_dim": 48,
-    "depths": (2, 2, 4, 2),
-    "num_heads": (3, 6, 12, 24),
+    "embed_dim": 32,
+    "depths": (2, 2, 2, 2),
+    "num_heads": (2, 4, 8, 16),
     "window_size": 6,
-    "drop_path_rate": 0.1,
+    "drop_path_rate": 0.05,
 }
 
 
@@ -90,7 +90,7 @@ def add_to(commands: argparse._SubParsersAction) -> None:
         "--samples", type=int, metavar="N", help="slices an epoch; default: twice the minority class"
     )
     kind.add_argument("--batch", type=int, default=12, metavar="N", help="default: %(default)s")
-    kind.add_argument("--rate", type=float, metavar="R", help="learning rate; default 5e-4, fine-tuning 1e-5")
+    kind.add_argument("--rate", type=float, metavar="R", help="learning rate; default 2.5e-4, fine-tuning 1e-5")
     kind.add_argument(
         "--rotation", type=float, default=45.0, metavar="DEG", help="augmentation; default: %(default)s"
     )
@@ -314,11 +314,12 @@ def recipe_of(options: argparse.Namespace, initial: ModelCard | None = None) -> 
         epochs=options.epochs,
         samples=options.samples,
         batch=options.batch,
-        rate=options.rate or (1e-5 if tuning else 5e-4),
+        rate=options.rate or (1e-5 if tuning else 2.5e-4),
         weight_decay=1e-6 if tuning else 0.05,
         schedule="fine-tune" if tuning else "scratch",
         patience=options.patience,
         painted_share=options.painted_share if options.painted else 0.0,
+        painted_weight=1.0 if options.painted else 0.0,
         seed=options.seed,
         precision=options.precision,
     )

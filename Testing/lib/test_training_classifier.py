@@ -250,11 +250,8 @@ def killed_after(epochs: int):
 
 @pytest.mark.parametrize(
     "recipe",
-    [
-        RECIPE,
-        replace(RECIPE, patience=3, epochs=4),
-        replace(RECIPE, overrides={**TINY, "drop_path_rate": 0.2}),
-    ],
+    [replace(RECIPE, overrides={**TINY, "drop_path_rate": 0.2}), replace(RECIPE, patience=3, epochs=4)],
+    ids=["last", "best"],
 )
 def test_a_resumed_training_equals_an_uninterrupted_one(tmp_path, recipe):
     whole = train(recipe, tmp_path / "whole")
@@ -528,6 +525,7 @@ def test_the_command_cross_validates(tmp_path, volumes, capsys):
     assert card["results"] == results
 
 
+@pytest.mark.skipif(os.name == "nt", reason="sends SIGINT to a child")
 def test_ctrl_c_ends_with_130_and_one_sentence(tmp_path, volumes):
     process = start(command(volumes, tmp_path, "--epochs", "500", "--patience", "0"))
     saved = tmp_path / "final" / "last.ckpt"

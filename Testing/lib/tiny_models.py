@@ -46,7 +46,7 @@ def tiny_card(name: str = "tiny", strategy: str = "binary-sigmoid", **changes: o
         ),
         "operating": OperatingPoint(1e-6),
         # A random network's map says nothing: let HU decide.
-        "map": MapSettings("hgi-sam", 0.0, "hu", {"confident": 0.0, "smallest_ml": 1.0}),
+        "map": MapSettings("hgi-sam", 0.0, "hu", {"smallest_ml": 1.0}),
     }
     return ModelCard(**{**fields, **changes})
 
