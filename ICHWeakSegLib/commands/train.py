@@ -90,7 +90,9 @@ def add_to(commands: argparse._SubParsersAction) -> None:
         "--samples", type=int, metavar="N", help="slices an epoch; default: twice the minority class"
     )
     kind.add_argument("--batch", type=int, default=12, metavar="N", help="default: %(default)s")
-    kind.add_argument("--rate", type=float, metavar="R", help="learning rate; default 2.5e-4, fine-tuning 1e-5")
+    kind.add_argument(
+        "--rate", type=float, metavar="R", help="learning rate; default 2.5e-4, fine-tuning 1e-5"
+    )
     kind.add_argument(
         "--rotation", type=float, default=45.0, metavar="DEG", help="augmentation; default: %(default)s"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,7 +96,9 @@ def write_preview(
     path = Path(path)
     # Without the library's version the same result gives the same file.
     metadata = {"Software": "ICHWeakSeg", **provenance_fields(provenance or {})}
-    with atomic_path(path) as temporary:
+    with atomic_path(path) as temporary, warnings.catch_warnings():
+        # A name in a script that the font lacks is shown as boxes: no matter for the terminal.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure.savefig(temporary, format="png", dpi=110, facecolor=figure.get_facecolor(), metadata=metadata)
     return path
 

@@ -32,7 +32,8 @@ from ICHWeakSegLib.ct.network_input import NetworkInput, Preprocessing
 from ICHWeakSegLib.localize import METHODS
 from ICHWeakSegLib.networks import SwinClassifier
 from ICHWeakSegLib.training.cases import Case, read_cohort
-from ICHWeakSegLib.training.train_classifier import NUM_CLASSES
+from ICHWeakSegLib.training.package import map_settings
+from ICHWeakSegLib.training.train_classifier import NUM_CLASSES, Recipe
 
 
 def main() -> None:
@@ -79,15 +80,19 @@ def measure_fold(fold: Path, cases: dict[str, Case], boxes: dict, methods: list[
     network = SwinClassifier(recipe["backbone"], NUM_CLASSES[recipe["strategy"]], **overrides)
     network.load_state_dict(load_file(fold / "network.safetensors"))
     network.eval()
+    # HGI-SAM as the package of such a network uses it.
+    own = map_settings(Recipe(recipe["backbone"], preprocessing), network).method_options
     target = 1 if recipe["strategy"] == "binary" else 0
     rows = []
     for case in cases.values():
         if case.patient in facts["valid"]:
-            rows += measure_case(case, network, recipe["strategy"], target, preprocessing, boxes, methods)
+            rows += measure_case(
+                case, network, recipe["strategy"], target, preprocessing, boxes, methods, own
+            )
     return rows
 
 
-def measure_case(case, network, strategy, target, preprocessing, boxes, methods) -> list[dict]:
+def measure_case(case, network, strategy, target, preprocessing, boxes, methods, own) -> list[dict]:
     ct = case.read()
     numbers = case.read.args[2]
     grid = AxialGrid(ct)
@@ -117,6 +122,7 @@ def measure_case(case, network, strategy, target, preprocessing, boxes, methods)
         row["brightest spot"] = float(inside[peak(bright)])
         for name in methods:
             options = {} if name == "swin-sam" else {"target": target}
+            options |= own if name == "hgi-sam" else {}
             found = METHODS[name](network, images, brains, **options)[0].numpy()
             row[name] = float(inside[peak(source.frame.paste(found))]) if found.any() else 0.0
     return rows

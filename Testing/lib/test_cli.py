@@ -79,6 +79,7 @@ def refused(capsys, *arguments, words="", left=None):
     return said.err
 
 
+@pytest.mark.filterwarnings("error::UserWarning")
 class TestSegment:
     def test_everything(self, files, ct_file, tmp_path, capsys):
         _, ct, blood = files
