@@ -54,7 +54,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for number, fold in enumerate(folds):
             model = fold_model(
-                fold, Path(folder) / f"fold-{number}", scores, json.loads(options.refine_options)
+                fold, Path(folder) / f"fold-{number}", scores, cases, json.loads(options.refine_options)
             )
             held = set(json.loads((fold / "run.json").read_text())["valid"])
             empty = [c for c in cases if c.patient in held and not (c.labels[:, 0] != 0).any()]
@@ -64,14 +64,14 @@ def main() -> None:
     report(dice, false_ml, options)
 
 
-def fold_model(fold: Path, folder: Path, scores: list, refine_options: dict) -> Model:
+def fold_model(fold: Path, folder: Path, scores: list, cases: list[Case], refine_options: dict) -> Model:
     facts = json.loads((fold / "run.json").read_text())["recipe"]
     wishes = dict(facts["preprocessing"], windows=tuple(map(tuple, facts["preprocessing"]["windows"])))
     overrides = {k: tuple(v) if isinstance(v, list) else v for k, v in facts["overrides"].items()}
     recipe = Recipe(facts["backbone"], Preprocessing(**wishes), overrides, facts["strategy"])
     network = SwinClassifier(facts["backbone"], NUM_CLASSES[facts["strategy"]], **overrides)
     network.load_state_dict(load_file(fold / "network.safetensors"))
-    package(folder, folder.name, recipe, network.eval(), scores, [], {})
+    package(folder, folder.name, recipe, network.eval(), scores, cases, {})
     model = load_model(folder)
     model.card.map.refine_options.update(refine_options)
     return model

@@ -420,7 +420,7 @@ def test_operating_points_fall_as_sensitivity_rises():
     values = np.clip(0.3 * labels + rng.uniform(0, 0.7, 400), 0, 1)
     scores = [("c", n, int(a), float(b)) for n, (a, b) in enumerate(zip(labels, values, strict=True))]
     point = operating_point(scores)
-    assert (values[labels == 0] < point.probability + 1e-5).mean() == pytest.approx(0.9, abs=0.01)
+    assert 0.89 < (values[labels == 0] < point.probability).mean() < 0.92, "the default is specific"
     cuts = [cut for _, cut in point.table]
     assert cuts == sorted(cuts, reverse=True)
     for wanted, cut in point.table:
