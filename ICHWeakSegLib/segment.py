@@ -6,6 +6,8 @@ positive slices only, and within the brain's box, so that a CT of many thin slic
 
 from __future__ import annotations
 
+import math
+import mmap
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,7 +26,8 @@ if TYPE_CHECKING:
 
     from ICHWeakSegLib.ct import AxialGrid
     from ICHWeakSegLib.ct.network_input import NetworkInput
-    from ICHWeakSegLib.models import Model
+    from ICHWeakSegLib.models import Model, ModelCard
+    from ICHWeakSegLib.networks import SwinClassifier
 
 DEFAULT_MODEL = "starter"
 # Slabs that are prepared at a time: enough to keep the network busy, few enough to cost no memory.
@@ -93,7 +96,10 @@ class SquareMaps:
     def planes(self, slices: Iterable[int], box: tuple[slice, slice] = WHOLE) -> list[np.ndarray]:
         """Maps of slices within a box; slices of one slab share one array."""
         slabs = [self.source.group_of(s) for s in slices]
-        pasted = {slab: self.source.frame.paste(self.squares[slab])[box] for slab in dict.fromkeys(slabs)}
+        # A copy: a view would keep the whole plane.
+        pasted = {
+            slab: self.source.frame.paste(self.squares[slab])[box].copy() for slab in dict.fromkeys(slabs)
+        }
         return [pasted[slab] for slab in slabs]
 
     def patches(self) -> Iterator[Patch]:
@@ -169,10 +175,12 @@ def segment(
                 f"{ct.source or 'The CT'} shows no skull with brain inside; give a head CT in HU that includes "
                 "the brain."
             )
-        run = _Run(model, settings, NetworkInput(grid, brain, model.card.preprocessing))
+        run = _Run(model.card, settings, NetworkInput(grid, brain, model.card.preprocessing))
         run.warnings += [*ct.warnings, *grid.warnings]
-        model.network.to(place)
-        run.localize(step)
+        run.localize(model.network.to(place), step)
+        facts = model.provenance()
+        # If it was loaded here, its memory is free for what follows.
+        del model
         maps = SquareMaps(run.source, run.squares)
         mask = on_native_grid(grid, list(_refined(maps, settings, step)), np.dtype(bool)).view(np.uint8)
     return Result(
@@ -183,7 +191,7 @@ def segment(
         volume_ml=ct.volume_ml(mask),
         warnings=run.warnings,
         provenance={
-            **model.provenance(),
+            **facts,
             **settings.provenance(),
             "software": f"ICHWeakSeg {__version__}",
             "device": place,
@@ -203,22 +211,27 @@ class _Run:
         warnings: sentences about what had to be done differently.
     """
 
-    def __init__(self, model: Model, settings: Settings, source: NetworkInput) -> None:
-        self.model, self.settings, self.source = model, settings, source
-        self.probabilities = np.zeros((len(source), len(model.card.classes)), np.float32)
+    def __init__(self, card: ModelCard, settings: Settings, source: NetworkInput) -> None:
+        self.card, self.settings, self.source = card, settings, source
+        self.probabilities = np.zeros((len(source), len(card.classes)), np.float32)
         self.positive = np.zeros(len(source), bool)
         self.squares: dict[int, np.ndarray] = {}
         self.warnings: list[str] = []
 
-    def localize(self, step: Progress) -> None:
+    def localize(self, network: SwinClassifier, step: Progress) -> None:
         """Fill the attributes."""
         import torch
 
         from ICHWeakSegLib.localize import classify_and_localize
 
+        card, settings = self.card, self.settings
+
+        def probabilities(logits: torch.Tensor) -> torch.Tensor:
+            return network.probabilities(logits.float(), card.strategy)
+
         # Attention without gradients belongs to no class.
-        options = {} if self.settings.method == "swin-sam" else {"target": self.model.card.target}
-        options |= self.settings.method_options
+        options = {} if settings.method == "swin-sam" else {"target": card.target}
+        options |= settings.method_options
         # A slab without brain holds no blood: the network never sees it.
         todo = [index for index in range(len(self.source)) if self.source.slab_has_brain(index)]
         for first in range(0, len(todo), CHUNK):
@@ -226,10 +239,10 @@ class _Run:
             step("classifying and localizing", first, len(todo))
             images, brains = self.source.batch(slabs)
             found = classify_and_localize(
-                self.model.network,
+                network,
                 torch.from_numpy(images),
-                self._is_positive,
-                self.settings.method,
+                lambda logits: probabilities(logits)[:, card.target] >= settings.probability,
+                settings.method,
                 brain=torch.from_numpy(brains),
                 notice=self._notice,
                 progress=lambda done, _, first=first: step(
@@ -237,25 +250,19 @@ class _Run:
                 ),
                 **options,
             )
-            self.probabilities[slabs] = self._probabilities(found.logits).numpy()
+            self.probabilities[slabs] = probabilities(found.logits).numpy()
             self.positive[slabs] = found.positive.numpy()
             for place in np.flatnonzero(found.positive.numpy()):
                 self.squares[slabs[place]] = found.maps[place].numpy().copy()
 
     def slice_scores(self) -> list[dict[str, float]]:
         """A row for each axial slice."""
-        card, rows = self.model.card, []
+        card, rows = self.card, []
         for slab, group in enumerate(self.source.groups):
             classes = dict(zip(card.classes, map(float, self.probabilities[slab]), strict=True))
             probability = float(self.probabilities[slab, card.target])
             rows += [{"slice": s, "probability": probability, **classes} for s in group]
         return rows
-
-    def _probabilities(self, logits: torch.Tensor) -> torch.Tensor:
-        return self.model.network.probabilities(logits.float(), self.model.card.strategy)
-
-    def _is_positive(self, logits: torch.Tensor) -> torch.Tensor:
-        return self._probabilities(logits)[:, self.model.card.target] >= self.settings.probability
 
     def _notice(self, sentence: str) -> None:
         if sentence not in self.warnings:
@@ -263,7 +270,7 @@ class _Run:
 
 
 def _refined(maps: SquareMaps, settings: Settings, step: Progress) -> Iterator[Patch]:
-    """Masks of the slices with blood within the brain's box, run by run of neighbouring slices."""
+    """Masks of the slices with blood, each within its own box, run by run of neighbouring slices."""
     from ICHWeakSegLib.refine import bounding_box
 
     brain = maps.source.brain
@@ -279,7 +286,14 @@ def _refined(maps: SquareMaps, settings: Settings, step: Progress) -> Iterator[P
         box = tuple(slice(max(0, part.start - 1), part.stop + 1) for part in box)
         inside = [brain[s][box].copy() for s in run]
         mask = _mask(maps, settings, run, box, inside)
-        yield from ((s, box, plane) for s, plane in zip(run, mask, strict=True) if plane.any())
+        for s, plane in zip(run, mask, strict=True):
+            part = bounding_box(plane)
+            if part is not None:
+                inner = tuple(
+                    slice(outer.start + at.start, outer.start + at.stop)
+                    for outer, at in zip(box, part, strict=True)
+                )
+                yield s, inner, plane[part].copy()
 
 
 def _mask(
@@ -310,13 +324,24 @@ def on_native_grid(grid: AxialGrid, patches: Iterable[Patch], dtype: np.dtype) -
     """Parts of axial slices on the CT's own grid, shape (K, J, I); zero elsewhere.
 
     Where the axial slices had to be resampled, values are linear between voxels, and a bool one is True from
-    one half on. Memory is taken for what is not zero only, as far as the system allows.
+    one half on.
     """
-    native = np.zeros(grid.native_shape, dtype) if grid.is_view else None
-    axial = grid.from_native(native) if grid.is_view else np.zeros(grid.shape, dtype)
+    whole = _zeros(grid.native_shape if grid.is_view else grid.shape, dtype)
+    axial = grid.from_native(whole) if grid.is_view else whole
     for s, box, values in patches:
         axial[s][box] = values
-    return native if grid.is_view else np.ascontiguousarray(grid.to_native(axial, order=1))
+    return whole if grid.is_view else np.ascontiguousarray(grid.to_native(axial, order=1))
+
+
+def _zeros(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """Zeros that take memory only where something else is written to them.
+
+    NumPy's own do so too, but on Linux in pages of 2 MB: a small bleed on many thin slices would fill them all.
+    """
+    if not hasattr(mmap, "MAP_ANONYMOUS"):
+        return np.zeros(shape, dtype)
+    pages = mmap.mmap(-1, math.prod(shape) * dtype.itemsize, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    return np.frombuffer(pages, dtype).reshape(shape)
 
 
 def _runs(indices: list[int]) -> list[list[int]]:

@@ -69,6 +69,16 @@ def write_seg_nrrd(
     return path
 
 
+class _Voxels(np.ndarray):
+    """An array that lends its memory to pynrrd, which asks for a copy of all bytes before it compresses them."""
+
+    def tobytes(self, order: str = "C") -> bytes | memoryview:
+        array = np.asarray(self)
+        if order == "F" and array.flags.f_contiguous:
+            return memoryview(array.T).cast("B")
+        return array.tobytes(order)
+
+
 def _layers(
     named: Mapping[str, np.ndarray], shape: tuple[int, ...]
 ) -> tuple[np.ndarray, list[tuple[int, int]]]:
@@ -80,7 +90,7 @@ def _layers(
             raise ValueError(f"Mask {name} has shape {np.shape(mask)}, the CT {tuple(shape)}.")
     if len(named) == 1:
         # The usual case, without copies: a mask of a thin-slice CT is large.
-        return as_zero_one(*named.values()).transpose(2, 1, 0), [(0, 1)]
+        return as_zero_one(*named.values()).transpose(2, 1, 0).view(_Voxels), [(0, 1)]
     bits = [np.asarray(mask) != 0 for mask in named.values()]
     if sum(bit.astype(np.uint8) for bit in bits).max(initial=0) <= 1:
         labels = np.zeros(shape, np.uint8)

@@ -25,7 +25,7 @@ def remove_specks(mask: np.ndarray, slice_ml: np.ndarray, smallest_ml: float) ->
     box = bounding_box(mask)
     if box is None or smallest_ml <= 0:
         return mask
-    labels, count = ndimage.label(mask[box], NEIGHBOURS)
+    labels, count = label(mask[box])
     volume = np.zeros(count + 1)
     for plane, voxel_ml in zip(labels, np.asarray(slice_ml)[box[0]], strict=True):
         volume += np.bincount(plane.ravel(), minlength=count + 1) * voxel_ml
@@ -39,7 +39,7 @@ def touching(mask: np.ndarray, seeds: Sequence[np.ndarray] | np.ndarray) -> np.n
     box = bounding_box(mask)
     if box is None:
         return mask
-    labels, count = ndimage.label(mask[box], NEIGHBOURS)
+    labels, count = label(mask[box])
     keep = np.zeros(count + 1, bool)
     for plane, seed in zip(labels, seeds[box[0]], strict=True):
         keep[plane[seed[box[1:]]]] = True
@@ -50,13 +50,23 @@ def touching(mask: np.ndarray, seeds: Sequence[np.ndarray] | np.ndarray) -> np.n
 def count_lesions(mask: np.ndarray) -> int:
     """Number of lesions (26-connected components) of a mask (S, H, W)."""
     box = bounding_box(mask)
-    return 0 if box is None else int(ndimage.label(mask[box], NEIGHBOURS)[1])
+    return 0 if box is None else label(mask[box])[1]
+
+
+def label(mask: np.ndarray) -> tuple[np.ndarray, int]:
+    """Number the lesions of a mask (S, H, W) from 1 on, and count them; in two bytes a voxel where that does."""
+    try:
+        labels = np.empty(mask.shape, np.uint16)
+        return labels, int(ndimage.label(mask, NEIGHBOURS, output=labels))
+    except RuntimeError:  # more than 65535 of them
+        labels, count = ndimage.label(mask, NEIGHBOURS)
+        return labels, int(count)
 
 
 def bounding_box(mask: np.ndarray) -> tuple[slice, ...] | None:
     """The smallest box around a mask of any dimension; None where the mask is empty.
 
-    Labels of components take four bytes a voxel: within the box that is little, in the whole volume it is not.
+    Labels of components take several bytes a voxel: within the box that is little, in the whole volume not.
     """
     box = []
     for axis in range(mask.ndim):

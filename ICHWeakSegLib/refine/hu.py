@@ -17,14 +17,15 @@ The parameters were set on painted bleeds in heads that the fold's network had n
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
 
-from ICHWeakSegLib.refine.components import NEIGHBOURS, bounding_box, remove_specks, touching
+from ICHWeakSegLib.refine.components import bounding_box, label, remove_specks, touching
 from ICHWeakSegLib.refine.threshold import Planes, refine_threshold
+
+WHOLE = (slice(None), slice(None))
 
 
 @dataclass(frozen=True)
@@ -94,74 +95,123 @@ def refine_hu(
     seeds = np.zeros_like(mask)
     for s, (plane, inside) in enumerate(zip(maps, brain, strict=True)):
         (peak,) = refine_threshold([plane], [inside], threshold)
-        seeds[s] = within(peak, how.seed_mm, spacing_mm) & inside
+        if peak.any():
+            seeds[s] = within(peak, how.seed_mm, spacing_mm) & inside
     box = bounding_box(seeds)
     if box is None:
         return mask
-    # Only near the seeds can blood be found: nothing beyond is computed, and little is kept of each plane.
-    box = tuple(_wider(part, how.reach_mm + 6, step) for part, step in zip(box[1:], spacing_mm, strict=True))
-    hu, brain = ([plane[box] for plane in planes] for planes in (hu, brain))
-    hu = _averaged(hu, np.asarray(slice_ml) * 1000 / np.prod(spacing_mm), how.slice_mm)
-    tissue = [_Tissue(*planes, spacing_mm, how) for planes in zip(hu, brain, strict=True)]
-    voxel_ml = float(np.median(slice_ml))
-    labels, count = ndimage.label(seeds[(slice(None), *box)], NEIGHBOURS)
-    blood = np.zeros(labels.shape, bool)
-    for number in range(1, count + 1):
-        blood |= _grown(labels == number, tissue, spacing_mm, voxel_ml, brain_hu, how)
-    for plane, here in zip(blood, tissue, strict=True):
+    labels, _ = label(seeds[box])
+    del seeds
+    run = _Run(hu, brain, spacing_mm, np.asarray(slice_ml, float), brain_hu, how)
+    for number, part in enumerate(ndimage.find_objects(labels), start=1):
+        place = tuple(
+            slice(whole.start + inner.start, whole.start + inner.stop)
+            for whole, inner in zip(box, part, strict=True)
+        )
+        run.grow(labels[part] == number, place, mask)
+    for s, plane in enumerate(mask):
         if plane.any():
-            plane[:] = ndimage.binary_fill_holes(plane) & here.possible
-    mask[(slice(None), *box)] = remove_specks(blood, slice_ml, how.smallest_ml)
-    return mask
+            mask[s] = ndimage.binary_fill_holes(plane) & run.possible(s, WHOLE)
+    return remove_specks(mask, slice_ml, how.smallest_ml)
 
 
-class _Tissue:
-    """One plane: what may be blood at all, its smoothed HU, and where the inner table is near."""
+class _Run:
+    """The planes of a run of slices. Nothing is kept of them: a run of thin slices would fill the memory.
+
+    Args:
+        hu, brain, spacing_mm, slice_ml, brain_hu: as for `refine_hu`.
+        how: the options.
+    """
 
     def __init__(
-        self, hu: np.ndarray, brain: np.ndarray, spacing_mm: tuple[float, float], how: HuOptions
+        self,
+        hu: Planes,
+        brain: Planes,
+        spacing_mm: tuple[float, float],
+        slice_ml: np.ndarray,
+        brain_hu: float,
+        how: HuOptions,
     ) -> None:
-        self.possible = brain & (hu <= how.highest_hu)
-        # Half precision resolves 0.03 HU here and halves what a long run of slices holds.
-        self.smooth = _smoothed(hu, brain, spacing_mm, how.smooth_mm).astype(np.float16)
-        self.rim = brain & within(~brain, how.rim_mm, spacing_mm)
+        self._hu, self._brain, self._spacing_mm = hu, brain, spacing_mm
+        self._brain_hu, self._how = brain_hu, how
+        self._voxel_ml = float(np.median(slice_ml))
+        # Thick slices stay as they are.
+        self._half = int(how.slice_mm / (2 * self._voxel_ml * 1000 / np.prod(spacing_mm)))
 
-    def bright(
-        self, cut: float, near: np.ndarray, spacing_mm: tuple[float, float], how: HuOptions
-    ) -> np.ndarray:
-        """Blood at least as bright as `cut`, without rim and bridges."""
-        found = self.possible & near & (self.smooth >= cut)
+    def grow(self, seed: np.ndarray, place: tuple[slice, ...], mask: np.ndarray) -> None:
+        """Add the bleed of one seed to the mask.
+
+        Args:
+            seed: bool.
+            place: slices, rows and columns of `seed` in the run.
+            mask: bool, shape (S, H, W), changed in place.
+        """
+        how = self._how
+        contrast = self._contrast(seed, place)
+        if contrast < how.faintest:
+            return
+        cut = self._brain_hu + float(np.clip(how.edge * contrast, how.lowest_cut, how.highest_cut))
+        # Only near the seed can blood be found: nothing beyond is computed.
+        box = self._around(place, how.reach_mm + 6)
+        blood = np.zeros_like(mask[(slice(None), *box)])
+        seeds = np.zeros_like(blood)
+        seeds[(place[0], *_relative(place, box))] = seed
+        near = within(seeds.any(axis=0), how.reach_mm, self._spacing_mm)
+        for s, plane in enumerate(blood):
+            found = self._bright(s, box, cut, near)
+            if found.any():
+                plane[:] = found
+        mask[(slice(None), *box)] |= touching(blood, seeds)
+
+    def possible(self, s: int, box: tuple[slice, slice]) -> np.ndarray:
+        """Where a plane may hold blood at all: brain without bone, calcification and metal."""
+        return self._brain[s][box] & (self._averaged(s, box) <= self._how.highest_hu)
+
+    def _contrast(self, seed: np.ndarray, place: tuple[slice, ...]) -> float:
+        """How much brighter than brain a seed's blood is, in HU."""
+        how = self._how
+        box = self._around(place, 6 * how.smooth_mm)
+        values = []
+        for s, here in zip(range(place[0].start, place[0].stop), seed, strict=True):
+            wide = np.zeros(self._brain[s][box].shape, bool)
+            wide[_relative(place, box)] = here
+            values.append(self._smooth(s, box)[wide & self.possible(s, box)])
+        values = np.concatenate(values)
+        if not values.size:
+            return -np.inf
+        core = 100 * (1 - how.core_ml / (values.size * self._voxel_ml))
+        return float(np.percentile(values, max(how.brightness, core))) - self._brain_hu
+
+    def _bright(self, s: int, box: tuple[slice, slice], cut: float, near: np.ndarray) -> np.ndarray:
+        """Blood of a plane at least as bright as `cut`, without rim and bridges."""
+        how, spacing_mm = self._how, self._spacing_mm
+        found = self.possible(s, box) & near
+        if not found.any():
+            return found
+        found &= self._smooth(s, box) >= cut
         if not found.any():
             return found
         half = ndimage.distance_transform_edt(np.pad(found, 1), sampling=spacing_mm)[1:-1, 1:-1]
-        found &= ~self.rim | within(half > how.rim_mm / 2, how.rim_mm, spacing_mm)
-        thick = half > how.bridge_mm / 2
-        return found & within(thick, how.bridge_mm / 2 + 0.5, spacing_mm)
+        rim = within(~self._brain[s][box], how.rim_mm, spacing_mm)
+        found &= ~rim | within(half > how.rim_mm / 2, how.rim_mm, spacing_mm)
+        return found & within(half > how.bridge_mm / 2, how.bridge_mm / 2 + 0.5, spacing_mm)
 
+    def _averaged(self, s: int, box: tuple[slice, slice]) -> np.ndarray:
+        """HU of a plane, of thin slices the mean with their neighbours within `slice_mm`."""
+        group = [
+            self._hu[t][box] for t in range(max(0, s - self._half), min(len(self._hu), s + self._half + 1))
+        ]
+        return group[0] if len(group) == 1 else np.mean(group, axis=0, dtype=np.float32)
 
-def _grown(
-    seed: np.ndarray,
-    tissue: list[_Tissue],
-    spacing_mm: tuple[float, float],
-    voxel_ml: float,
-    brain_hu: float,
-    how: HuOptions,
-) -> np.ndarray:
-    """The bleed of one seed, bool, shape (S, H, W)."""
-    values = [here.smooth[plane & here.possible] for plane, here in zip(seed, tissue, strict=True)]
-    values = np.concatenate(values).astype(np.float32)
-    blood = np.zeros(seed.shape, bool)
-    if not values.size:
-        return blood
-    core = 100 * (1 - how.core_ml / (values.size * voxel_ml))
-    contrast = float(np.percentile(values, max(how.brightness, core))) - brain_hu
-    if contrast < how.faintest:
-        return blood
-    cut = brain_hu + float(np.clip(how.edge * contrast, how.lowest_cut, how.highest_cut))
-    near = within(seed.any(axis=0), how.reach_mm, spacing_mm)
-    for plane, here in zip(blood, tissue, strict=True):
-        plane[:] = here.bright(cut, near, spacing_mm, how)
-    return touching(blood, seed)
+    def _smooth(self, s: int, box: tuple[slice, slice]) -> np.ndarray:
+        return _smoothed(self._averaged(s, box), self._brain[s][box], self._spacing_mm, self._how.smooth_mm)
+
+    def _around(self, place: tuple[slice, ...], margin_mm: float) -> tuple[slice, slice]:
+        shape = self._brain[0].shape
+        return tuple(
+            _wider(part, margin_mm, step, size)
+            for part, step, size in zip(place[1:], self._spacing_mm, shape, strict=True)
+        )
 
 
 def within(mask: np.ndarray, reach_mm: float, spacing_mm: tuple[float, float]) -> np.ndarray:
@@ -169,14 +219,6 @@ def within(mask: np.ndarray, reach_mm: float, spacing_mm: tuple[float, float]) -
     if not mask.any():
         return mask
     return ndimage.distance_transform_edt(~mask, sampling=spacing_mm) <= reach_mm
-
-
-def _averaged(hu: list[np.ndarray], thickness_mm: np.ndarray, slice_mm: float) -> Iterator[np.ndarray]:
-    """Planes, each the mean of its neighbours within `slice_mm`; thick slices as they are."""
-    half = int(slice_mm / (2 * float(np.median(thickness_mm))))
-    for s, plane in enumerate(hu):
-        group = hu[max(0, s - half) : s + half + 1]
-        yield plane if len(group) == 1 else np.mean(group, axis=0, dtype=np.float32)
 
 
 def _smoothed(hu: np.ndarray, brain: np.ndarray, spacing_mm: tuple[float, float], sd_mm: float) -> np.ndarray:
@@ -190,6 +232,14 @@ def _smoothed(hu: np.ndarray, brain: np.ndarray, spacing_mm: tuple[float, float]
     return out
 
 
-def _wider(part: slice, margin_mm: float, step_mm: float) -> slice:
+def _wider(part: slice, margin_mm: float, step_mm: float, size: int) -> slice:
     margin = int(np.ceil(margin_mm / step_mm)) + 2
-    return slice(max(0, part.start - margin), part.stop + margin)
+    return slice(max(0, part.start - margin), min(size, part.stop + margin))
+
+
+def _relative(place: tuple[slice, ...], box: tuple[slice, slice]) -> tuple[slice, slice]:
+    """Rows and columns of a place, counted from a box around it."""
+    return tuple(
+        slice(part.start - wide.start, part.stop - wide.start)
+        for part, wide in zip(place[1:], box, strict=True)
+    )

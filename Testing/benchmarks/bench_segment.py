@@ -28,7 +28,7 @@ sys.path.insert(0, str(ROOT))
 SIZES = ((32, 5.0), (300, 0.5))
 GOAL_SECONDS, GOAL_MB, GOAL_MEMORY = 30.0, 2000.0, 1.2
 
-# Runs a command and prints what it took; a small process of its own, since a child starts as large as its parent.
+# Runs a command and prints what it took; a small process, since a child starts as large as its parent.
 MEASURE = """
 import json, resource, subprocess, sys, time
 start = time.perf_counter()

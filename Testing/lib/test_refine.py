@@ -307,3 +307,9 @@ class TestComponents:
         mask = np.zeros((3, 9), np.uint8)
         mask[1, 2] = mask[2, 7] = 1
         assert bounding_box(mask) == (slice(1, 3), slice(2, 8))
+
+    def test_more_lesions_than_two_bytes_count(self):
+        mask = np.zeros((3, 600, 600), bool)
+        mask[1, ::2, ::2] = True
+        assert count_lesions(mask) == 90000
+        assert touching(mask, mask).sum() == 90000
