@@ -3,7 +3,8 @@
     python Testing/benchmarks/bench_segment.py [--model NAME|DIR] [--cache DIR] [--threads N] [--repeat N]
 
 Every run is a fresh process from a cold start: import, reading, model, brain mask, network, map, refinement,
-writing. Memory is the largest resident set of that process. Goals on two cores: 32 slices within 30 s and
+writing. Memory is the largest resident set of that process, which for few slices is reached while torch's
+libraries are taken down at its end. Goals on two cores: 32 slices within 30 s and
 below 2 GB; time grows at most linearly with the number of slices, memory by at most a fifth.
 """
 

@@ -334,7 +334,13 @@ class TestProcess:
     def start(self, *arguments, code="from ICHWeakSegLib.cli import main; main()"):
         command = [sys.executable, "-c", code, *map(str, arguments)]
         return subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8", cwd=ROOT
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+            cwd=ROOT,
         )
 
     def test_module_and_status(self, tmp_path):
@@ -358,6 +364,17 @@ class TestProcess:
         said, problem = process.communicate(timeout=60)
         assert process.returncode == 0, problem
         assert "tiny" in said
+
+    @pytest.mark.skipif(os.name == "nt", reason="no such pipes here")
+    def test_reader_of_the_pipe_has_gone(self):
+        process = self.start(
+            "models", "list", code="import sys; sys.stdin.read(1); from ICHWeakSegLib.cli import main; main()"
+        )
+        process.stdout.close()
+        process.stdin.close()
+        assert process.stderr.read() == ""
+        assert process.wait(60) == 1
+        process.stderr.close()
 
     @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL here")
     @pytest.mark.parametrize("how", ["SIGKILL", "SIGINT"])
