@@ -16,18 +16,15 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from safetensors.torch import load_file
+from folds import Fold, read_fold
 
 from ICHWeakSegLib.ct import CT, AxialGrid
 from ICHWeakSegLib.ct.brain_mask import BrainMask
-from ICHWeakSegLib.ct.network_input import Preprocessing
 from ICHWeakSegLib.models import Model, load_model
-from ICHWeakSegLib.networks import SwinClassifier
 from ICHWeakSegLib.phantom import SUBTYPES, paint_lesion
 from ICHWeakSegLib.segment import segment
 from ICHWeakSegLib.training.cases import Case, read_cohort
 from ICHWeakSegLib.training.package import package
-from ICHWeakSegLib.training.train_classifier import NUM_CLASSES, Recipe
 
 VOLUMES_ML = (5.0, 30.0)
 
@@ -52,26 +49,20 @@ def main() -> None:
     dice: dict[tuple[str, str, float], list[float]] = {}
     false_ml: dict[str, list[float]] = {name: [] for name in options.refine}
     with tempfile.TemporaryDirectory() as folder:
-        for number, fold in enumerate(folds):
+        for number, path in enumerate(folds):
+            fold = read_fold(path)
             model = fold_model(
                 fold, Path(folder) / f"fold-{number}", scores, cases, json.loads(options.refine_options)
             )
-            held = set(json.loads((fold / "run.json").read_text())["valid"])
-            empty = [c for c in cases if c.patient in held and not (c.labels[:, 0] != 0).any()]
+            empty = [c for c in cases if c.patient in fold.held and not (c.labels[:, 0] != 0).any()]
             for order, case in enumerate(empty[: options.patients]):
                 measure(case, model, options, dice, false_ml, np.random.default_rng([number, order]))
-            print(f"{fold.name} done", flush=True)
+            print(f"{path.name} done", flush=True)
     report(dice, false_ml, options)
 
 
-def fold_model(fold: Path, folder: Path, scores: list, cases: list[Case], refine_options: dict) -> Model:
-    facts = json.loads((fold / "run.json").read_text())["recipe"]
-    wishes = dict(facts["preprocessing"], windows=tuple(map(tuple, facts["preprocessing"]["windows"])))
-    overrides = {k: tuple(v) if isinstance(v, list) else v for k, v in facts["overrides"].items()}
-    recipe = Recipe(facts["backbone"], Preprocessing(**wishes), overrides, facts["strategy"])
-    network = SwinClassifier(facts["backbone"], NUM_CLASSES[facts["strategy"]], **overrides)
-    network.load_state_dict(load_file(fold / "network.safetensors"))
-    package(folder, folder.name, recipe, network.eval(), scores, cases, {})
+def fold_model(fold: Fold, folder: Path, scores: list, cases: list[Case], refine_options: dict) -> Model:
+    package(folder, folder.name, fold.recipe, fold.network, scores, cases, {})
     model = load_model(folder)
     model.card.map.refine_options.update(refine_options)
     return model

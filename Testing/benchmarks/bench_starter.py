@@ -22,18 +22,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
+from folds import read_fold
 from scipy import ndimage
 from sklearn.metrics import roc_auc_score
 
 from ICHWeakSegLib.ct import AxialGrid
 from ICHWeakSegLib.ct.brain_mask import BrainMask
-from ICHWeakSegLib.ct.network_input import NetworkInput, Preprocessing
+from ICHWeakSegLib.ct.network_input import NetworkInput
 from ICHWeakSegLib.localize import METHODS
-from ICHWeakSegLib.networks import SwinClassifier
 from ICHWeakSegLib.training.cases import Case, read_cohort
 from ICHWeakSegLib.training.package import map_settings
-from ICHWeakSegLib.training.train_classifier import NUM_CLASSES, Recipe
 
 
 def main() -> None:
@@ -72,22 +70,16 @@ def read_boxes(path: Path) -> dict[tuple[str, int], list[tuple[float, ...]]]:
 
 
 def measure_fold(fold: Path, cases: dict[str, Case], boxes: dict, methods: list[str]) -> list[dict]:
-    facts = json.loads((fold / "run.json").read_text())
-    recipe = facts["recipe"]
-    wishes = dict(recipe["preprocessing"], windows=tuple(map(tuple, recipe["preprocessing"]["windows"])))
-    preprocessing = Preprocessing(**wishes)
-    overrides = {k: tuple(v) if isinstance(v, list) else v for k, v in recipe["overrides"].items()}
-    network = SwinClassifier(recipe["backbone"], NUM_CLASSES[recipe["strategy"]], **overrides)
-    network.load_state_dict(load_file(fold / "network.safetensors"))
-    network.eval()
+    found = read_fold(fold)
+    recipe, network = found.recipe, found.network
     # HGI-SAM as the package of such a network uses it.
-    own = map_settings(Recipe(recipe["backbone"], preprocessing), network).method_options
-    target = 1 if recipe["strategy"] == "binary" else 0
+    own = map_settings(recipe, network).method_options
+    target = 1 if recipe.strategy == "binary" else 0
     rows = []
     for case in cases.values():
-        if case.patient in facts["valid"]:
+        if case.patient in found.held:
             rows += measure_case(
-                case, network, recipe["strategy"], target, preprocessing, boxes, methods, own
+                case, network, recipe.strategy, target, recipe.preprocessing, boxes, methods, own
             )
     return rows
 
