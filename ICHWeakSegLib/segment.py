@@ -6,8 +6,6 @@ positive slices only, and within the brain's box, so that a CT of many thin slic
 
 from __future__ import annotations
 
-import math
-import mmap
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,8 +15,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ICHWeakSegLib.ct.errors import InputError
+from ICHWeakSegLib.ct.patches import WHOLE, Patch, on_native_grid
 from ICHWeakSegLib.ct.volume import CT
+from ICHWeakSegLib.cut import Progress, cut_maps
+from ICHWeakSegLib.refine import split_subtypes
 from ICHWeakSegLib.settings import Settings, choose_device
+from ICHWeakSegLib.subtypes import SubtypeMaps
 from ICHWeakSegLib.version import __version__
 
 if TYPE_CHECKING:
@@ -32,12 +34,6 @@ if TYPE_CHECKING:
 DEFAULT_MODEL = "starter"
 # Slabs that are prepared at a time: enough to keep the network busy, few enough to cost no memory.
 CHUNK = 16
-
-# Called as (stage, done, total).
-Progress = Callable[[str, int, int], None]
-# Part of an axial slice: its index, rows and columns, and the values there.
-Patch = tuple[int, tuple[slice, slice], np.ndarray]
-WHOLE = (slice(None), slice(None))
 
 
 class Cancelled(Exception):
@@ -59,6 +55,9 @@ class Result:
         provenance: model, version, sha256, method, refinement, thresholds, software, device.
         grid: the axial view of the CT that the networks saw.
         square_maps: the networks' own maps of the positive slabs, for `map`.
+        subtypes: which subtype blood would be in each voxel of the positive slices, uint8, shape (K, J, I), as
+            1-based index into `subtype_names`; None for a model that did not learn subtypes.
+        subtype_names: EDH, IPH, ...; empty for a model that did not learn subtypes.
     """
 
     ct: CT
@@ -70,6 +69,15 @@ class Result:
     provenance: dict[str, Any]
     grid: AxialGrid = field(repr=False)
     square_maps: SquareMaps = field(repr=False)
+    subtypes: np.ndarray | None = field(repr=False, default=None)
+    subtype_names: tuple[str, ...] = ()
+
+    @property
+    def masks(self) -> dict[str, np.ndarray]:
+        """One mask a segment: `hemorrhage`, or one a subtype; uint8, shape (K, J, I)."""
+        if self.subtypes is None:
+            return {"hemorrhage": self.mask}
+        return split_subtypes(self.mask, self.subtypes, self.subtype_names)
 
     @property
     def map(self) -> np.ndarray:
@@ -182,7 +190,12 @@ def segment(
         # If it was loaded here, its memory is free for what follows.
         del model
         maps = SquareMaps(run.source, run.squares)
-        mask = on_native_grid(grid, list(_refined(maps, settings, step)), np.dtype(bool)).view(np.uint8)
+        brain_hu = run.source.median_brain_hu
+        blood = list(cut_maps(maps, grid, brain, brain_hu, settings.cut, step))
+        mask = on_native_grid(grid, blood, np.dtype(bool)).view(np.uint8)
+        subtypes = None
+        if run.subtypes is not None:
+            subtypes = on_native_grid(grid, run.subtypes.patches(), np.dtype(np.uint8), order=0)
     return Result(
         ct=ct,
         mask=mask,
@@ -193,11 +206,14 @@ def segment(
         provenance={
             **facts,
             **settings.provenance(),
+            "brain_hu": brain_hu,
             "software": f"ICHWeakSeg {__version__}",
             "device": place,
         },
         grid=grid,
         square_maps=maps,
+        subtypes=subtypes,
+        subtype_names=() if run.subtypes is None else run.subtypes.names,
     )
 
 
@@ -208,6 +224,7 @@ class _Run:
         probabilities: of the classes, shape (slabs, classes); zeros for slabs without brain.
         positive: bool, shape (slabs,).
         squares: maps of the positive slabs.
+        subtypes: of the positive slabs; None for a model that did not learn subtypes.
         warnings: sentences about what had to be done differently.
     """
 
@@ -216,6 +233,7 @@ class _Run:
         self.probabilities = np.zeros((len(source), len(card.classes)), np.float32)
         self.positive = np.zeros(len(source), bool)
         self.squares: dict[int, np.ndarray] = {}
+        self.subtypes: SubtypeMaps | None = None
         self.warnings: list[str] = []
 
     def localize(self, network: SwinClassifier, step: Progress) -> None:
@@ -254,6 +272,36 @@ class _Run:
             self.positive[slabs] = found.positive.numpy()
             for place in np.flatnonzero(found.positive.numpy()):
                 self.squares[slabs[place]] = found.maps[place].numpy().copy()
+        if card.strategy == "subtypes":
+            self.subtypes = SubtypeMaps(self.source, card.classes, self.probabilities, self.positive)
+            self._map_subtypes(network, self.subtypes, step)
+
+    def _map_subtypes(self, network: SwinClassifier, subtypes: SubtypeMaps, step: Progress) -> None:
+        """A map a subtype where a slab may show more than one."""
+        import torch
+
+        from ICHWeakSegLib.localize import localize_positive
+
+        # Attention without gradients tells no class from another: the likeliest takes it all.
+        todo = subtypes.undecided() if self.settings.method != "swin-sam" else []
+        for done, (slab, candidates) in enumerate(todo):
+            step("telling subtypes apart", done, len(todo))
+            images, brains = self.source.batch([slab])
+            for name in candidates:
+                subtypes.add(
+                    slab,
+                    name,
+                    localize_positive(
+                        network,
+                        torch.from_numpy(images),
+                        [True],
+                        self.settings.method,
+                        brain=torch.from_numpy(brains),
+                        notice=self._notice,
+                        target=self.card.classes.index(name),
+                        **self.settings.method_options,
+                    )[0].numpy(),
+                )
 
     def slice_scores(self) -> list[dict[str, float]]:
         """A row for each axial slice."""
@@ -267,92 +315,6 @@ class _Run:
     def _notice(self, sentence: str) -> None:
         if sentence not in self.warnings:
             self.warnings.append(sentence)
-
-
-def _refined(maps: SquareMaps, settings: Settings, step: Progress) -> Iterator[Patch]:
-    """Masks of the slices with blood, each within its own box, run by run of neighbouring slices."""
-    from ICHWeakSegLib.refine import bounding_box
-
-    brain = maps.source.brain
-    with_map = maps.slices()
-    done = 0
-    for run in _runs(with_map):
-        step("refining", done, len(with_map))
-        done += len(run)
-        box = bounding_box(np.logical_or.reduce([brain[s] for s in run]))
-        if box is None:
-            continue
-        # One pixel more: the brain's edge must be seen as an edge.
-        box = tuple(slice(max(0, part.start - 1), part.stop + 1) for part in box)
-        inside = [brain[s][box].copy() for s in run]
-        mask = _mask(maps, settings, run, box, inside)
-        for s, plane in zip(run, mask, strict=True):
-            part = bounding_box(plane)
-            if part is not None:
-                inner = tuple(
-                    slice(outer.start + at.start, outer.start + at.stop)
-                    for outer, at in zip(box, part, strict=True)
-                )
-                yield s, inner, plane[part].copy()
-
-
-def _mask(
-    maps: SquareMaps, settings: Settings, run: list[int], box: tuple[slice, slice], inside: list[np.ndarray]
-) -> np.ndarray:
-    """Blood in the box of a run of slices, bool, shape (len(run), rows, columns)."""
-    from ICHWeakSegLib.refine import refine_hu, refine_otsu, refine_threshold
-
-    planes = maps.planes(run, box)
-    if settings.refine == "threshold":
-        return refine_threshold(planes, inside, settings.threshold)
-    if settings.refine == "otsu":
-        return refine_otsu(planes, inside)
-    grid = maps.source.slices
-    return refine_hu(
-        [grid.slice_hu(s)[box] for s in run],
-        planes,
-        inside,
-        spacing_mm=grid.spacing_mm,
-        slice_ml=grid.slice_ml[run],
-        threshold=settings.threshold,
-        brain_hu=maps.source.median_brain_hu,
-        options=settings.hu_options,
-    )
-
-
-def on_native_grid(grid: AxialGrid, patches: Iterable[Patch], dtype: np.dtype) -> np.ndarray:
-    """Parts of axial slices on the CT's own grid, shape (K, J, I); zero elsewhere.
-
-    Where the axial slices had to be resampled, values are linear between voxels, and a bool one is True from
-    one half on.
-    """
-    whole = _zeros(grid.native_shape if grid.is_view else grid.shape, dtype)
-    axial = grid.from_native(whole) if grid.is_view else whole
-    for s, box, values in patches:
-        axial[s][box] = values
-    return whole if grid.is_view else np.ascontiguousarray(grid.to_native(axial, order=1))
-
-
-def _zeros(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """Zeros that take memory only where something else is written to them.
-
-    NumPy's own do so too, but on Linux in pages of 2 MB: a small bleed on many thin slices would fill them all.
-    """
-    if not hasattr(mmap, "MAP_ANONYMOUS"):
-        return np.zeros(shape, dtype)
-    pages = mmap.mmap(-1, math.prod(shape) * dtype.itemsize, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    return np.frombuffer(pages, dtype).reshape(shape)
-
-
-def _runs(indices: list[int]) -> list[list[int]]:
-    """Consecutive numbers together."""
-    runs: list[list[int]] = []
-    for index in indices:
-        if runs and runs[-1][-1] == index - 1:
-            runs[-1].append(index)
-        else:
-            runs.append([index])
-    return runs
 
 
 @contextmanager

@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING, Any
 from ICHWeakSegLib.ct.errors import InputError
 
 if TYPE_CHECKING:
+    from ICHWeakSegLib.cut import Cut
     from ICHWeakSegLib.models import ModelCard
-    from ICHWeakSegLib.refine import HuOptions
-
-REFINEMENTS = ("hu", "threshold", "otsu")
 
 
 @dataclass(frozen=True)
@@ -20,20 +18,16 @@ class Settings:
 
     Attributes:
         method: localization, a name in `localize.METHODS`.
-        refine: one of `REFINEMENTS`.
-        threshold: of the map, 0-1.
+        cut: how maps become a mask.
         probability: from which on a slice is positive.
         sensitivity: slice sensitivity that `probability` was chosen for; None for the card's own.
-        hu_options: of the HU refinement.
         method_options: further arguments of the localization.
     """
 
     method: str
-    refine: str
-    threshold: float
+    cut: Cut
     probability: float
     sensitivity: float | None
-    hu_options: HuOptions = field(repr=False)
     method_options: dict[str, Any] = field(repr=False, default_factory=dict)
 
     @classmethod
@@ -50,6 +44,7 @@ class Settings:
         Raises:
             InputError: a name is unknown, a number is out of range, or the card does not fit this version.
         """
+        from ICHWeakSegLib.cut import Cut
         from ICHWeakSegLib.localize import METHODS
         from ICHWeakSegLib.refine import HuOptions
 
@@ -58,14 +53,10 @@ class Settings:
         method, refine = method or card.map.method, refine or own_refine
         if method not in METHODS:
             raise InputError(f"The method is one of {', '.join(METHODS)}, not {method!r}.")
-        if refine not in REFINEMENTS:
-            raise InputError(f"The refinement is one of {', '.join(REFINEMENTS)}, not {refine!r}.")
         # Threshold and options belong to their method: another method brings its own.
         own = method == card.map.method
         if threshold is None:
             threshold = card.map.threshold if own else METHODS[method].threshold(card.strategy)
-        if not 0 <= threshold <= 1:
-            raise InputError(f"The threshold of the map lies between 0 and 1; {threshold:g} does not.")
         if sensitivity is not None and not 0 <= sensitivity <= 1:
             raise InputError(f"The sensitivity lies between 0 and 1; {sensitivity:g} does not.")
         try:
@@ -76,14 +67,13 @@ class Settings:
             ) from problem
         probability = card.operating_point(sensitivity)
         more = card.map.method_options if own else {}
-        return cls(method, refine, threshold, probability, sensitivity, options, more)
+        return cls(method, Cut(refine, threshold, options), probability, sensitivity, more)
 
     def provenance(self) -> dict[str, Any]:
         """What decided about the result."""
         facts = {
             "method": self.method,
-            "refine": self.refine,
-            "map_threshold": self.threshold,
+            **self.cut.facts(),
             "slice_threshold": self.probability,
         }
         facts |= {f"method_{key}": value for key, value in self.method_options.items()}

@@ -12,8 +12,8 @@ import numpy as np
 
 from ICHWeakSegLib.commands.progress import Bar
 from ICHWeakSegLib.commands.targets import check_apart, check_target
+from ICHWeakSegLib.cut import REFINEMENTS
 from ICHWeakSegLib.segment import DEFAULT_MODEL, Result, segment
-from ICHWeakSegLib.settings import REFINEMENTS
 
 # MetaImage has no place for the sheared grid of a tilted gantry.
 MAP_ENDINGS = (".nii.gz", ".nii", ".nrrd")
@@ -136,7 +136,9 @@ def write_outputs(result: Result, options: argparse.Namespace) -> dict[str, str]
     if options.preview:
         preview(result, options.preview)
         written["preview"] = options.preview
-    write_result_mask(options.output, result.mask, result.ct, result.provenance)
+    # Segments need one mask a subtype; a label map of 0 and 1 takes them together.
+    masks = result.masks if result.subtype_names else result.mask
+    write_result_mask(options.output, masks, result.ct, result.provenance)
     return {"segmentation": options.output, **written}
 
 
@@ -169,8 +171,10 @@ def summarize(result: Result, written: dict[str, str]) -> dict[str, object]:
     """The result in plain values."""
     from ICHWeakSegLib.refine import count_lesions
 
+    by_subtype = {name: round(result.ct.volume_ml(mask), 3) for name, mask in result.masks.items()}
     return {
         "volume_ml": round(result.volume_ml, 3),
+        **({"subtypes_ml": by_subtype} if result.subtype_names else {}),
         "lesions": count_lesions(result.mask),
         "slices": len(result.slice_scores),
         "positive_slices": np.flatnonzero(result.positive).tolist(),

@@ -2,6 +2,7 @@
 
 from .components import bounding_box, count_lesions, remove_specks, touching
 from .hu import HuOptions, refine_hu
+from .subtypes import split_subtypes
 from .threshold import refine_otsu, refine_threshold
 
 __all__ = [
@@ -12,5 +13,6 @@ __all__ = [
     "refine_otsu",
     "refine_threshold",
     "remove_specks",
+    "split_subtypes",
     "touching",
 ]

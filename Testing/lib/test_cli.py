@@ -41,6 +41,7 @@ def files(tmp_path_factory):
     write_volume(folder / "Kopf 脑.nii.gz", ct.hu, ct)
     tiny_model(folder / "models" / "tiny")
     tiny_model(folder / "models" / "blind", tiny_card("blind", operating=OperatingPoint(1.0)))
+    tiny_model(folder / "models" / "many", tiny_card("many", "subtypes"))
     return folder, ct, case.blood[part]
 
 
@@ -126,6 +127,23 @@ class TestSegment:
         assert found["lesions"] >= 1
         assert found["provenance"]["map_threshold"] == 0.01
         assert set(found["slices_with_blood"]) <= set(found["positive_slices"])
+
+    def test_subtypes_have_a_segment_each(self, ct_file, tmp_path, capsys):
+        out = tmp_path / "a.seg.nrrd"
+        assert run("segment", ct_file, "-o", out, "--model", "many", "--json") == 0
+        found = json.loads(capsys.readouterr().out)
+        assert list(found["subtypes_ml"]) == ["EDH", "IPH", "IVH", "SAH", "SDH"]
+        assert sum(found["subtypes_ml"].values()) == pytest.approx(found["volume_ml"], abs=0.01)
+        segments = slicerio.read_segmentation(str(out), skip_voxels=True)["segments"]
+        assert [segment["name"] for segment in segments] == list(found["subtypes_ml"])
+
+    def test_subtypes_together_in_a_label_map(self, ct_file, tmp_path, capsys):
+        out = tmp_path / "a.nii.gz"
+        assert run("segment", ct_file, "-o", out, "--model", "many", "--json") == 0
+        found = json.loads(capsys.readouterr().out)
+        voxels = np.asarray(nibabel.load(out).dataobj)
+        assert set(np.unique(voxels)) == {0, 1}
+        assert found["volume_ml"] > 1
 
     def test_quiet(self, ct_file, tmp_path, capsys):
         assert run("segment", ct_file, "-o", tmp_path / "a.nii.gz", "--model", "tiny", "--quiet") == 0

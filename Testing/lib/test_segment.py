@@ -1,5 +1,6 @@
 """The pipeline from a CT to mask, map and slice scores, with a tiny random model: HU find the blood."""
 
+import copy
 import gc
 import weakref
 from dataclasses import replace
@@ -25,7 +26,9 @@ KEYS = {
     "method",
     "refine",
     "map_threshold",
+    "refine_smallest_ml",
     "slice_threshold",
+    "brain_hu",
     "software",
     "device",
 }
@@ -407,3 +410,63 @@ def test_public_names():
     assert ICHWeakSegLib.segment is segment
     for name in ("CT", "InputError", "Result", "load_model", "read_ct", "segment"):
         assert name in ICHWeakSegLib.__all__
+
+
+class TestSubtypes:
+    """A model that learned subtypes gives one segment a subtype."""
+
+    @pytest.fixture(scope="class")
+    def model(self, tmp_path_factory):
+        return load_model(
+            tiny_model(tmp_path_factory.mktemp("models") / "many", tiny_card("many", "subtypes"), seed=1)
+        )
+
+    @pytest.fixture(scope="class")
+    def parted(self, case, model) -> Result:
+        return segment(case.ct, model)
+
+    def test_one_segment_a_subtype(self, parted, case):
+        assert list(parted.masks) == ["EDH", "IPH", "IVH", "SAH", "SDH"]
+        assert parted.mask.any()
+        np.testing.assert_array_equal(sum(parted.masks.values()), parted.mask)
+        assert parted.subtypes.shape == case.ct.hu.shape
+
+    def test_subtypes_are_known_on_positive_slices_only(self, parted):
+        known = parted.grid.from_native(parted.subtypes).any(axis=(1, 2))
+        np.testing.assert_array_equal(known, parted.positive)
+
+    def test_the_likeliest_takes_a_slice_where_no_other_comes_near(self, case, model):
+        # The head's last layer decides: make IPH certain, the others impossible.
+        sure = replace(model, network=copy.deepcopy(model.network))
+        with torch.no_grad():
+            sure.network.head.weight.mul_(0.01)
+            sure.network.head.bias.copy_(torch.tensor([9.0, -9.0, 9.0, -9.0, -9.0, -9.0]))
+        names = {name for name, mask in segment(case.ct, sure).masks.items() if mask.any()}
+        assert names == {"IPH"}
+
+    def test_maps_decide_between_equals(self, few, model):
+        equal = replace(model, network=copy.deepcopy(model.network))
+        with torch.no_grad():
+            equal.network.head.bias.copy_(torch.tensor([9.0, -9.0, 9.0, -9.0, -9.0, 9.0]))
+            equal.network.head.weight.mul_(0.1)
+        seen = []
+        parted = segment(few.ct, equal, progress=lambda stage, *_: seen.append(stage))
+        assert "telling subtypes apart" in seen
+        found = {
+            name for name in ("IPH", "SDH") if (parted.subtypes == parted.subtype_names.index(name) + 1).any()
+        }
+        assert found == {"IPH", "SDH"}
+
+    def test_without_gradients_the_likeliest_takes_it_all(self, few, model):
+        seen = []
+        parted = segment(
+            few.ct, model, method="swin-sam", threshold=0.0, progress=lambda stage, *_: seen.append(stage)
+        )
+        assert "telling subtypes apart" not in seen
+        per_slice = [len(np.unique(plane)) for plane in parted.grid.from_native(parted.subtypes)]
+        assert max(per_slice) == 1
+
+    def test_a_binary_model_has_one_segment(self, result):
+        assert list(result.masks) == ["hemorrhage"]
+        assert result.subtypes is None
+        assert result.subtype_names == ()
