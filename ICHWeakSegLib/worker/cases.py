@@ -1,0 +1,221 @@
+"""The work of the worker: a case folder is segmented, or its stored map is cut again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ICHWeakSegLib.ct.errors import InputError
+from ICHWeakSegLib.ct.volume import CT
+from ICHWeakSegLib.worker.exchange import (
+    CASE_FILE,
+    HU_FILE,
+    MAP_FILE,
+    RESULT_FILE,
+    Box,
+    CaseResult,
+    Found,
+    FoundSegment,
+    read_case,
+    read_result,
+    replace_segments,
+    write_result,
+)
+
+if TYPE_CHECKING:
+    from ICHWeakSegLib.ct.axial import AxialGrid
+    from ICHWeakSegLib.models import Model
+    from ICHWeakSegLib.recut import StoredCase
+
+    # Called as (stage, done, total).
+    Progress = Callable[[str, int, int], None]
+
+OPTIONS = ("model", "method", "refine", "threshold", "sensitivity", "device", "threads")
+
+
+class Workbench:
+    """Segments cases one after the other, with the model and the last map kept at hand.
+
+    Example:
+        >>> bench = Workbench()
+        >>> bench.segment(folder, {"model": "starter"}, lambda stage, done, total: None)
+        >>> bench.recut(folder, 0.2, lambda stage, done, total: None)
+    """
+
+    def __init__(self) -> None:
+        self._model: Model | None = None
+        self._stored: _Stored | None = None
+        self._progress: Progress = lambda stage, done, total: None
+
+    def segment(self, folder: Path, options: Mapping[str, Any], progress: Progress) -> None:
+        """Segment a case and write its result beside it.
+
+        Args:
+            folder: the case, as `exchange.write_case` wrote it.
+            options: arguments of `ICHWeakSegLib.segment.segment` by name, those in `OPTIONS`.
+            progress: called as (stage, done, total).
+
+        Raises:
+            InputError: the CT, the model or an option cannot be used.
+        """
+        from ICHWeakSegLib.segment import DEFAULT_MODEL, segment
+
+        unknown = sorted(options.keys() - set(OPTIONS))
+        if unknown:
+            raise InputError(f"There is no option {unknown[0]!r}: the options are {', '.join(OPTIONS)}.")
+        options = {name: value for name, value in options.items() if value is not None}
+        # Its memory is needed now.
+        self._stored = None
+        progress("reading", 0, 1)
+        ct = read_checked(folder)
+        model = self._load(options.pop("model", DEFAULT_MODEL), progress)
+        result = segment(ct, model, progress=progress, **options)
+        progress("writing", 0, 1)
+        write_result(
+            folder,
+            CaseResult(
+                shape=ct.hu.shape,
+                segments=found_segments(ct, result.grid, result.masks),
+                total=found(ct, result.grid, result.mask),
+                map=Box.of(result.map),
+                subtypes=None if result.subtypes is None else Box.of(result.subtypes),
+                subtype_names=result.subtype_names,
+                slice_scores=result.slice_scores,
+                positive=result.positive.tolist(),
+                warnings=result.warnings,
+                provenance=result.provenance,
+            ),
+        )
+
+    def recut(self, folder: Path, threshold: float, progress: Progress) -> None:
+        """Cut the map of a case's result at another threshold, and put the new segments into the result.
+
+        Raises:
+            InputError: there is no map, it does not fit the CT, or the threshold is out of range.
+        """
+        from ICHWeakSegLib.ct.axial import AxialGrid
+
+        self._progress = progress
+        state = _state_of(folder)
+        if self._stored is None or self._stored.state != state:
+            # Never two at a time.
+            self._stored = None
+            self._stored = _read_stored(folder, state, self._step)
+        ct = self._stored.ct
+        mask, masks = self._stored.case.recut(threshold)
+        progress("writing", 0, 1)
+        grid = AxialGrid(ct)
+        provenance = {**self._stored.provenance, "map_threshold": threshold}
+        replace_segments(folder, found_segments(ct, grid, masks), found(ct, grid, mask), provenance)
+
+    def _step(self, stage: str, done: int, total: int) -> None:
+        """A stored case outlives the request that made it: its steps belong to the present one."""
+        self._progress(stage, done, total)
+
+    def free(self) -> None:
+        """Let go of everything that is kept."""
+        self._model = self._stored = None
+
+    def _load(self, name: str, progress: Progress) -> Model:
+        """The model of a name or folder; the loaded one where that is the same still."""
+        from ICHWeakSegLib.models import find_model, load_model
+
+        wanted = find_model(name)
+        model = self._model
+        # The card holds the weights' checksum, so that a package that was changed is another one.
+        if model is None or (model.folder.resolve(), model.card) != (wanted.folder.resolve(), wanted.card):
+            progress("loading the model", 0, 1)
+            # Never two at a time.
+            model = self._model = None
+            model = self._model = load_model(name)
+        return model
+
+
+def read_checked(folder: Path) -> CT:
+    """The CT of a case folder in clean HU, checked to show a head, with warnings about its geometry.
+
+    Raises:
+        InputError: the folder is gone, or it is no head CT in HU.
+    """
+    from ICHWeakSegLib.ct.check import check_ct
+    from ICHWeakSegLib.ct.geometry import geometry_warnings
+    from ICHWeakSegLib.ct.hu import HUVolume
+    from ICHWeakSegLib.ct.shape import require_3d
+
+    try:
+        ct = read_case(folder)
+    except FileNotFoundError as problem:
+        raise InputError(f"The temporary file {problem.filename} is gone: segment again.") from None
+    where = ct.source or "The CT"
+    require_3d(ct.hu.shape, where)
+    raw = ct.hu
+    volume = HUVolume(raw.shape, where)
+    for k in range(raw.shape[0]):
+        volume.put(k, raw[k])
+    ct.hu = volume.hu
+    check_ct(ct)
+    ct.warnings += [sentence for sentence in geometry_warnings(ct) if sentence not in ct.warnings]
+    return ct
+
+
+def found(ct: CT, grid: AxialGrid, mask: np.ndarray) -> Found:
+    """Numbers of a mask (K, J, I) on a CT whose axial view is `grid`."""
+    from ICHWeakSegLib.refine import count_lesions
+
+    count = total = 0
+    # Plane by plane: no copy of the whole volume.
+    for hu, plane in zip(ct.hu, mask, strict=True):
+        values = hu[plane != 0]
+        count += values.size
+        total += float(values.sum(dtype=np.float64))
+    return Found(
+        volume_ml=ct.volume_ml(mask),
+        lesions=count_lesions(mask),
+        slices=sum(bool(plane.any()) for plane in grid.from_native(mask)) if count else 0,
+        mean_hu=total / count if count else None,
+    )
+
+
+def found_segments(ct: CT, grid: AxialGrid, masks: Mapping[str, np.ndarray]) -> list[FoundSegment]:
+    """Segments as they are handed over."""
+    return [FoundSegment(name, Box.of(mask), found(ct, grid, mask)) for name, mask in masks.items()]
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """A case that can be cut again, and what its files were when they were read."""
+
+    state: tuple
+    ct: CT
+    case: StoredCase
+    provenance: dict[str, Any]
+
+
+def _state_of(folder: Path) -> tuple:
+    files = [folder / name for name in (CASE_FILE, HU_FILE, MAP_FILE)]
+    return (folder, *(file.stat().st_mtime_ns if file.is_file() else None for file in files))
+
+
+def _read_stored(folder: Path, state: tuple, step: Progress) -> _Stored:
+    from ICHWeakSegLib.recut import StoredCase
+
+    if not (folder / RESULT_FILE).is_file():
+        raise InputError(f"The temporary file {folder / RESULT_FILE} is gone: segment again.")
+    kept = read_result(folder)
+    if kept.map is None:
+        raise InputError("The localization map was not kept: segment again.")
+    step("reading", 0, 1)
+    ct = read_checked(folder)
+    case = StoredCase(
+        ct,
+        kept.map.within(kept.shape),
+        kept.provenance,
+        None if kept.subtypes is None else kept.subtypes.within(kept.shape),
+        kept.subtype_names,
+        step,
+    )
+    return _Stored(state, ct, case, kept.provenance)
