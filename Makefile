@@ -13,7 +13,10 @@ PIP_FLAGS ?=
 KEY := $(shell cksum < pyproject.toml | cut -d' ' -f1)
 READY := $(VENV)/.ready-$(KEY)
 TEST_READY := $(VENV)/.test-ready-$(KEY)
-RENDERING := libegl1 libegl-mesa0 libgl1-mesa-dri
+# Rendering without a screen, and what Qt's offscreen platform loads.
+LIBRARIES := libEGL.so.1 libGL.so.1 libxkbcommon.so.0 libdbus-1.so.3 libfontconfig.so.1 libglib-2.0.so.0
+PACKAGES := libegl1 libegl-mesa0 libgl1 libgl1-mesa-dri libxkbcommon0 libdbus-1-3 libfontconfig1 \
+  libglib2.0-0 fonts-dejavu-core
 
 help:
 	@echo "make demo   segment a case and write the results to out/demo"
@@ -73,13 +76,17 @@ $(READY): | $(PY)
 # slicer-core has wheels for some Pythons only: without it the tests in Slicer say that they are skipped.
 $(TEST_READY): | $(PY)
 	$(PY) -m pip install --quiet $(PIP_FLAGS) -e ".[training,test]"
-	@if $(PY) -m pip install --quiet $(PIP_FLAGS) --only-binary slicer-core -e ".[slicer-tests]"; then \
-	  if [ "$$(uname)" = Linux ] && ! /sbin/ldconfig -p 2>/dev/null | grep -q libEGL.so.1; then \
+	@if $(PY) -m pip install --quiet $(PIP_FLAGS) --only-binary slicer-core,PySide6-Essentials -e ".[slicer-tests]"; then \
+	  missing=; \
+	  for library in $(LIBRARIES); do \
+	    /sbin/ldconfig -p 2>/dev/null | grep -q "$$library" || missing="$$missing $$library"; \
+	  done; \
+	  if [ "$$(uname)" = Linux ] && [ -n "$$missing" ]; then \
 	    if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	      apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
-	        apt-get install -y -qq --no-install-recommends $(RENDERING) || echo "No rendering in the tests" >&2; \
+	        apt-get install -y -qq --no-install-recommends $(PACKAGES) || echo "No pictures in the tests" >&2; \
 	    else \
-	      echo "For rendering in the tests: sudo apt-get install $(RENDERING)" >&2; \
+	      echo "For pictures in the tests: sudo apt-get install $(PACKAGES)" >&2; \
 	    fi; \
 	  fi; \
 	else \

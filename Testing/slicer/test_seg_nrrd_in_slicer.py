@@ -42,15 +42,6 @@ def some_mask() -> np.ndarray:
     return mask
 
 
-@pytest.fixture(scope="module", autouse=True)
-def rules():
-    """The application's Segmentations module registers these when it starts; slicer-core leaves it to us."""
-    factory = slicer.vtkSegmentationConverterFactory.GetInstance()
-    if not factory.GetConverterRules():
-        factory.RegisterConverterRule(slicer.vtkBinaryLabelmapToClosedSurfaceConversionRule())
-        factory.RegisterConverterRule(slicer.vtkClosedSurfaceToBinaryLabelmapConversionRule())
-
-
 @pytest.fixture
 def load():
     """Reads a file with Slicer's storage node; the scene lives as long as the test."""
