@@ -21,7 +21,7 @@ DISPLACED_ATTRIBUTE = "ICHWeakSeg.displaced"
 HIDDEN_BEFORE_ATTRIBUTE = "ICHWeakSeg.hiddenBefore"
 OPACITY = 0.5
 # Below this the CT shows through undimmed.
-LOWEST_SHOWN = 0.05
+LOWEST_SHOWN = 0.02
 INFERNO = "vtkMRMLColorTableNodeFileInferno.txt"
 OWN_COLORS = "ICHWeakSegMapColors"
 # Dark to bright with even steps of lightness, for a scene without Slicer's Inferno: position, red, green, blue.

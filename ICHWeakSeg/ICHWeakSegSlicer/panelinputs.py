@@ -1,0 +1,106 @@
+"""The panel's choice of CT and model."""
+
+import html
+from collections.abc import Callable
+from typing import Any
+
+import slicer
+
+from ICHWeakSegLib.segment import DEFAULT_MODEL
+from ICHWeakSegSlicer.cardsummary import summary
+from ICHWeakSegSlicer.volumes import problemWith, volumesCtFirst
+
+
+class InputsPanel:
+    """Selectors of the CT and the model, with the model's card on demand.
+
+    Args:
+        ui: the panel's widgets by name.
+        logic: lists the models.
+        onVolume: called with the volume node, or None, that the user chose.
+        onModel: called with the name, or folder, of the model that the user chose.
+    """
+
+    def __init__(
+        self, ui: Any, logic: Any, onVolume: Callable[[Any], None], onModel: Callable[[str], None]
+    ) -> None:
+        self.ui, self.logic = ui, logic
+        self._onVolume, self._onModel = onVolume, onModel
+        self._filling = False
+        self._problems: dict[str, str] = {}
+        self._cards: dict[str, Any] = {}
+        ui.modelText.visible = False
+        ui.inputSelector.connect("currentIndexChanged(int)", self._volumeChosen)
+        ui.modelSelector.connect("currentIndexChanged(int)", self._modelChosen)
+        ui.modelDetailsButton.connect("toggled(bool)", self._showDetails)
+
+    def showVolumes(self, chosen: Any) -> list[Any]:
+        """List the scene's volumes, CTs first, with one of them chosen; returns them."""
+        nodes = volumesCtFirst(slicer.mrmlScene)
+        # A script may choose what the list leaves out: it is shown, with the reason why it cannot be used.
+        if chosen is not None and chosen not in nodes:
+            nodes.append(chosen)
+        entries = [(node.GetName(), node.GetID(), problemWith(node)) for node in nodes]
+        if not entries:
+            entries = [("Load a head CT first", "", "")]
+        self._fill(self.ui.inputSelector, entries, "" if chosen is None else chosen.GetID())
+        return nodes
+
+    def showModels(self, chosen: str) -> None:
+        """List the models, the bundled ones first, with one of them chosen; none is the default one."""
+        self._problems, self._cards = {}, {}
+        entries = []
+        for model in self.logic.models():
+            # A model whose name is taken is reached by its folder.
+            key = str(model.folder) if model.hidden else model.name
+            self._problems[key], self._cards[key] = model.problem, model.card
+            name = f"{model.name} (in {model.folder.parent})" if model.hidden else model.name
+            entries.append((name, key, model.problem or model.card.description))
+        wanted = chosen or DEFAULT_MODEL
+        if wanted not in self._problems:
+            self._problems[wanted] = f"The model {wanted} is not installed; choose another one."
+            entries.append((f"{wanted} (not installed)", wanted, self._problems[wanted]))
+        self._fill(self.ui.modelSelector, entries, wanted)
+        self._describe()
+
+    def problem(self, volumeNode: Any) -> str:
+        """Why a run cannot start with what is chosen here; empty where it can."""
+        return problemWith(volumeNode) or self._problems.get(self.model, "")
+
+    @property
+    def model(self) -> str:
+        """Name, or folder, of the chosen model."""
+        return self.ui.modelSelector.itemData(self.ui.modelSelector.currentIndex) or ""
+
+    def _fill(self, selector: Any, entries: list[tuple[str, str, str]], chosen: str) -> None:
+        import qt
+
+        self._filling = True
+        try:
+            selector.clear()
+            for text, data, tip in entries:
+                selector.addItem(text, data)
+                selector.setItemData(selector.count - 1, tip, qt.Qt.ToolTipRole)
+            selector.setCurrentIndex(selector.findData(chosen))
+        finally:
+            self._filling = False
+
+    def _volumeChosen(self, index: int) -> None:
+        if not self._filling:
+            self._onVolume(slicer.mrmlScene.GetNodeByID(self.ui.inputSelector.itemData(index) or ""))
+
+    def _modelChosen(self, index: int) -> None:
+        if not self._filling:
+            self._describe()
+            self._onModel(self.model)
+
+    def _showDetails(self, shown: bool) -> None:
+        self.ui.modelText.visible = shown
+        self._describe()
+
+    def _describe(self) -> None:
+        if not self.ui.modelDetailsButton.checked:
+            return
+        card = self._cards.get(self.model)
+        problem = self._problems.get(self.model, "")
+        self.ui.modelText.html = html.escape(problem) if card is None else summary(card)
