@@ -10,13 +10,24 @@ import numpy as np
 
 from ICHWeakSegLib.ct.errors import InputError
 from ICHWeakSegLib.ct.patches import WHOLE, Patch
-from ICHWeakSegLib.refine import HuOptions, bounding_box, refine_hu, refine_otsu, refine_threshold
+from ICHWeakSegLib.refine import (
+    HuOptions,
+    KMeansOptions,
+    bounding_box,
+    refine_hu,
+    refine_kmeans,
+    refine_otsu,
+    refine_threshold,
+)
 
 if TYPE_CHECKING:
     from ICHWeakSegLib.ct import AxialGrid
     from ICHWeakSegLib.ct.brain_mask import BrainMask
 
-REFINEMENTS = ("hu", "threshold", "otsu")
+REFINEMENTS = ("hu", "threshold", "otsu", "kmeans")
+Options = HuOptions | KMeansOptions
+# Those that have options of their own.
+OPTIONS_OF: dict[str, type[Options]] = {"hu": HuOptions, "kmeans": KMeansOptions}
 
 # Called as (stage, done, total).
 Progress = Callable[[str, int, int], None]
@@ -39,12 +50,12 @@ class Cut:
     Attributes:
         refine: one of `REFINEMENTS`.
         threshold: of the map, 0-1.
-        hu_options: of the HU refinement.
+        options: of a refinement that has some; its defaults where they are None.
     """
 
     refine: str
     threshold: float
-    hu_options: HuOptions
+    options: Options | None = None
 
     def __post_init__(self) -> None:
         if self.refine not in REFINEMENTS:
@@ -54,13 +65,15 @@ class Cut:
 
     def facts(self) -> dict[str, object]:
         """What decided about the mask, for the provenance; options only where they are not the default."""
-        usual = HuOptions()
-        own = {
-            f"refine_{option.name}": getattr(self.hu_options, option.name)
-            for option in fields(HuOptions)
-            if getattr(self.hu_options, option.name) != getattr(usual, option.name)
+        return {
+            "refine": self.refine,
+            "map_threshold": self.threshold,
+            **{
+                f"refine_{option.name}": getattr(self.options, option.name)
+                for option in (fields(self.options) if self.options is not None else ())
+                if getattr(self.options, option.name) != option.default
+            },
         }
-        return {"refine": self.refine, "map_threshold": self.threshold, **own}
 
     @classmethod
     def of(cls, facts: Mapping[str, object]) -> Cut:
@@ -70,12 +83,15 @@ class Cut:
             InputError: it does not tell them.
         """
         try:
+            kind = OPTIONS_OF.get(str(facts["refine"]))
             own = {
-                option.name: float(facts[f"refine_{option.name}"])
-                for option in fields(HuOptions)
+                # Whole numbers stay whole, also where they were written as text.
+                option.name: type(option.default)(float(facts[f"refine_{option.name}"]))
+                for option in (fields(kind) if kind is not None else ())
                 if f"refine_{option.name}" in facts
             }
-            return cls(str(facts["refine"]), float(facts["map_threshold"]), HuOptions(**own))
+            options = kind(**own) if kind is not None else None
+            return cls(str(facts["refine"]), float(facts["map_threshold"]), options)
         except (KeyError, TypeError, ValueError) as problem:
             raise InputError(
                 f"The result does not say how its mask was made ({problem}): segment again."
@@ -136,15 +152,18 @@ def _mask(
         return refine_threshold(planes, inside, how.threshold)
     if how.refine == "otsu":
         return refine_otsu(planes, inside)
+    hu = [grid.slice_hu(s)[box] for s in run]
+    if how.refine == "kmeans":
+        return refine_kmeans(hu, planes, inside, how.threshold, how.options)
     return refine_hu(
-        [grid.slice_hu(s)[box] for s in run],
+        hu,
         planes,
         inside,
         spacing_mm=grid.spacing_mm,
         slice_ml=grid.slice_ml[run],
         threshold=how.threshold,
         brain_hu=brain_hu,
-        options=how.hu_options,
+        options=how.options,
     )
 
 

@@ -50,6 +50,10 @@ class StoredCase:
         if map.shape != ct.hu.shape:
             raise InputError(f"The map has shape {map.shape}, the CT {ct.hu.shape}: segment again.")
         self._step: Progress = step or (lambda stage, done, total: None)
+        if provenance.get("mode", "map") != "map":
+            raise InputError(
+                "The mask comes from two networks, so that no threshold of the map cuts it: segment again."
+            )
         self._cut = Cut.of(provenance)
         try:
             self._brain_hu = float(provenance["brain_hu"])

@@ -20,20 +20,14 @@ from ICHWeakSegLib.ct.volume import CT
 from ICHWeakSegLib.cut import Progress, cut_maps
 from ICHWeakSegLib.refine import split_subtypes
 from ICHWeakSegLib.settings import Settings, choose_device
-from ICHWeakSegLib.subtypes import SubtypeMaps
 from ICHWeakSegLib.version import __version__
 
 if TYPE_CHECKING:
-    import torch
-
     from ICHWeakSegLib.ct import AxialGrid
     from ICHWeakSegLib.ct.network_input import NetworkInput
-    from ICHWeakSegLib.models import Model, ModelCard
-    from ICHWeakSegLib.networks import SwinClassifier
+    from ICHWeakSegLib.models import Model
 
 DEFAULT_MODEL = "starter"
-# Slabs that are prepared at a time: enough to keep the network busy, few enough to cost no memory.
-CHUNK = 16
 
 
 class Cancelled(Exception):
@@ -130,6 +124,7 @@ def segment(
     threads: int | None = None,
     progress: Progress | None = None,
     cancelled: Callable[[], bool] | None = None,
+    gate: np.ndarray | None = None,
 ) -> Result:
     """Segment intracranial hemorrhage on a head CT.
 
@@ -145,6 +140,8 @@ def segment(
         threads: CPU threads of torch during the call; its own choice by default.
         progress: called as (stage, done, total).
         cancelled: asked between steps and slices; True ends the run with `Cancelled`.
+        gate: which axial slices, from inferior to superior, get a mask whatever the classifier says; bool, shape
+            (S,). For evaluation with known labels.
 
     Raises:
         InputError: the CT, the model or an option cannot be used.
@@ -157,7 +154,9 @@ def segment(
     from ICHWeakSegLib.ct import AxialGrid, read_ct
     from ICHWeakSegLib.ct.brain_mask import BrainMask
     from ICHWeakSegLib.ct.network_input import NetworkInput
+    from ICHWeakSegLib.look import LOOKS, Seen
     from ICHWeakSegLib.models import load_model
+    from ICHWeakSegLib.second_network import joined, network_mask
 
     def step(stage: str, done: int = 0, total: int = 1) -> None:
         if cancelled is not None and cancelled():
@@ -183,26 +182,37 @@ def segment(
                 f"{ct.source or 'The CT'} shows no skull with brain inside; give a head CT in HU that includes "
                 "the brain."
             )
-        run = _Run(model.card, settings, NetworkInput(grid, brain, model.card.preprocessing))
-        run.warnings += [*ct.warnings, *grid.warnings]
-        run.localize(model.network.to(place), step)
-        facts = model.provenance()
+        source = NetworkInput(grid, brain, model.card.preprocessing)
+        seen = Seen(model.card, settings, source, _slab_gate(gate, source))
+        seen.warnings += [*ct.warnings, *grid.warnings]
+        LOOKS[model.card.architecture.kind](model.network.to(place), seen, step)
+        maps = SquareMaps(source, seen.squares)
+        brain_hu = source.median_brain_hu
+        blood = cut_maps(maps, grid, brain, brain_hu, settings.cut, step)
+        mode = "map" if model.segmenter is None else model.card.segmenter.mode
+        if mode != "map":
+            second = source
+            if model.card.segmenter.preprocessing is not None:
+                second = NetworkInput(grid, brain, model.card.segmenter.preprocessing)
+            slices = np.flatnonzero(seen.positive_slices()).tolist()
+            model.segmenter.to(place)
+            more = network_mask(model, second, slices, step, seen.notice)
+            blood = joined(mode, blood, more, grid.shape[1:])
+        blood = list(blood)
+        facts = model.provenance() | ({} if mode == "map" else {"mode": mode})
         # If it was loaded here, its memory is free for what follows.
         del model
-        maps = SquareMaps(run.source, run.squares)
-        brain_hu = run.source.median_brain_hu
-        blood = list(cut_maps(maps, grid, brain, brain_hu, settings.cut, step))
         mask = on_native_grid(grid, blood, np.dtype(bool)).view(np.uint8)
         subtypes = None
-        if run.subtypes is not None:
-            subtypes = on_native_grid(grid, run.subtypes.patches(), np.dtype(np.uint8), order=0)
+        if seen.subtypes is not None:
+            subtypes = on_native_grid(grid, seen.subtypes.patches(), np.dtype(np.uint8), order=0)
     return Result(
         ct=ct,
         mask=mask,
-        slice_scores=run.slice_scores(),
-        positive=run.positive[[run.source.group_of(s) for s in range(grid.shape[0])]],
+        slice_scores=seen.slice_scores(),
+        positive=seen.positive_slices(),
         volume_ml=ct.volume_ml(mask),
-        warnings=run.warnings,
+        warnings=seen.warnings,
         provenance={
             **facts,
             **settings.provenance(),
@@ -213,108 +223,18 @@ def segment(
         grid=grid,
         square_maps=maps,
         subtypes=subtypes,
-        subtype_names=() if run.subtypes is None else run.subtypes.names,
+        subtype_names=() if seen.subtypes is None else seen.subtypes.names,
     )
 
 
-class _Run:
-    """Classification and localization of one CT, slab by slab.
-
-    Attributes:
-        probabilities: of the classes, shape (slabs, classes); zeros for slabs without brain.
-        positive: bool, shape (slabs,).
-        squares: maps of the positive slabs.
-        subtypes: of the positive slabs; None for a model that did not learn subtypes.
-        warnings: sentences about what had to be done differently.
-    """
-
-    def __init__(self, card: ModelCard, settings: Settings, source: NetworkInput) -> None:
-        self.card, self.settings, self.source = card, settings, source
-        self.probabilities = np.zeros((len(source), len(card.classes)), np.float32)
-        self.positive = np.zeros(len(source), bool)
-        self.squares: dict[int, np.ndarray] = {}
-        self.subtypes: SubtypeMaps | None = None
-        self.warnings: list[str] = []
-
-    def localize(self, network: SwinClassifier, step: Progress) -> None:
-        """Fill the attributes."""
-        import torch
-
-        from ICHWeakSegLib.localize import classify_and_localize
-
-        card, settings = self.card, self.settings
-
-        def probabilities(logits: torch.Tensor) -> torch.Tensor:
-            return network.probabilities(logits.float(), card.strategy)
-
-        # Attention without gradients belongs to no class.
-        options = {} if settings.method == "swin-sam" else {"target": card.target}
-        options |= settings.method_options
-        # A slab without brain holds no blood: the network never sees it.
-        todo = [index for index in range(len(self.source)) if self.source.slab_has_brain(index)]
-        for first in range(0, len(todo), CHUNK):
-            slabs = todo[first : first + CHUNK]
-            step("classifying and localizing", first, len(todo))
-            images, brains = self.source.batch(slabs)
-            found = classify_and_localize(
-                network,
-                torch.from_numpy(images),
-                lambda logits: probabilities(logits)[:, card.target] >= settings.probability,
-                settings.method,
-                brain=torch.from_numpy(brains),
-                notice=self._notice,
-                progress=lambda done, _, first=first: step(
-                    "classifying and localizing", first + done, len(todo)
-                ),
-                **options,
-            )
-            self.probabilities[slabs] = probabilities(found.logits).numpy()
-            self.positive[slabs] = found.positive.numpy()
-            for place in np.flatnonzero(found.positive.numpy()):
-                self.squares[slabs[place]] = found.maps[place].numpy().copy()
-        if card.strategy == "subtypes":
-            self.subtypes = SubtypeMaps(self.source, card.classes, self.probabilities, self.positive)
-            self._map_subtypes(network, self.subtypes, step)
-
-    def _map_subtypes(self, network: SwinClassifier, subtypes: SubtypeMaps, step: Progress) -> None:
-        """A map a subtype where a slab may show more than one."""
-        import torch
-
-        from ICHWeakSegLib.localize import localize_positive
-
-        # Attention without gradients tells no class from another: the likeliest takes it all.
-        todo = subtypes.undecided() if self.settings.method != "swin-sam" else []
-        for done, (slab, candidates) in enumerate(todo):
-            step("telling subtypes apart", done, len(todo))
-            images, brains = self.source.batch([slab])
-            for name in candidates:
-                subtypes.add(
-                    slab,
-                    name,
-                    localize_positive(
-                        network,
-                        torch.from_numpy(images),
-                        [True],
-                        self.settings.method,
-                        brain=torch.from_numpy(brains),
-                        notice=self._notice,
-                        target=self.card.classes.index(name),
-                        **self.settings.method_options,
-                    )[0].numpy(),
-                )
-
-    def slice_scores(self) -> list[dict[str, float]]:
-        """A row for each axial slice."""
-        card, rows = self.card, []
-        for slab, group in enumerate(self.source.groups):
-            classes = dict(zip(card.classes, map(float, self.probabilities[slab]), strict=True))
-            probability = float(self.probabilities[slab, card.target])
-            rows += [{"slice": s, "probability": probability, **classes} for s in group]
-        return rows
-
-    def _notice(self, sentence: str) -> None:
-        if sentence not in self.warnings:
-            self.warnings.append(sentence)
+def _slab_gate(gate: np.ndarray | None, source: NetworkInput) -> np.ndarray | None:
+    """A slab is let through if one of its slices is."""
+    if gate is None:
+        return None
+    count = source.groups[-1].stop
+    if np.shape(gate) != (count,):
+        raise InputError(f"The gate has shape {np.shape(gate)}, but the CT has {count} axial slices.")
+    return np.array([bool(np.asarray(gate)[group.start : group.stop].any()) for group in source.groups])
 
 
 @contextmanager

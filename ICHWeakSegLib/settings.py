@@ -44,24 +44,28 @@ class Settings:
         Raises:
             InputError: a name is unknown, a number is out of range, or the card does not fit this version.
         """
-        from ICHWeakSegLib.cut import Cut
-        from ICHWeakSegLib.localize import METHODS
-        from ICHWeakSegLib.refine import HuOptions
+        from ICHWeakSegLib.cut import OPTIONS_OF, Cut
+        from ICHWeakSegLib.localize.methods import default_thresholds
 
         # An imported model's card may say that its paper refines nothing beyond the threshold.
         own_refine = "threshold" if card.map.refine == "none" else card.map.refine
         method, refine = method or card.map.method, refine or own_refine
-        if method not in METHODS:
-            raise InputError(f"The method is one of {', '.join(METHODS)}, not {method!r}.")
+        known = default_thresholds(card.architecture.kind, card.strategy)
+        if method not in known:
+            raise InputError(
+                f"The method is one of {', '.join(known)} for model {card.name}, not {method!r}."
+            )
         # Threshold and options belong to their method: another method brings its own.
         own = method == card.map.method
         if threshold is None:
-            threshold = card.map.threshold if own else METHODS[method].threshold(card.strategy)
+            threshold = card.map.threshold if own else known[method]
         if sensitivity is not None and not 0 <= sensitivity <= 1:
             raise InputError(f"The sensitivity lies between 0 and 1; {sensitivity:g} does not.")
+        kind = OPTIONS_OF.get(refine)
+        wishes = card.map.refine_options if refine == own_refine else {}
         try:
-            options = HuOptions(**card.map.refine_options) if own_refine == "hu" else HuOptions()
-        except TypeError as problem:
+            options = kind(**wishes) if kind is not None else None
+        except (TypeError, ValueError) as problem:
             raise InputError(
                 f"The refine_options of model {card.name} do not fit this version ({problem})."
             ) from problem

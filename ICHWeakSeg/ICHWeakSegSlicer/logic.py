@@ -204,10 +204,12 @@ class SceneLogic:
             return "There is no segment of ICH WeakSeg in this segmentation: segment a CT first."
         if segmentations.referenceVolume(segmentationNode) is None:
             return "The CT of this segmentation is not in the scene any more: load it and segment again."
-        mapNode = maps.mapOf(segmentationNode)
+        mapNode, facts = maps.mapOf(segmentationNode), segmentations.provenanceOf(segmentationNode)
         if mapNode is None:
             return "The localization map was not kept: segment again."
-        if segmentations.provenanceOf(segmentationNode).get("run") != mapNode.GetAttribute(RUN_ATTRIBUTE):
+        if facts.get("mode", "map") != "map":
+            return "The mask comes from two networks, so that no threshold of the map cuts it."
+        if facts.get("run") != mapNode.GetAttribute(RUN_ATTRIBUTE):
             return "The localization map belongs to another run than the segment: segment again."
         if segmentations.isEdited(segmentationNode):
             return "The segment was edited, and a new cut would lose that: undo the edits, or segment again."

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from .class_activation import grad_cam, grad_cam_pass, hires_cam, hires_cam_pass, layer_cam, layer_cam_pass
 from .hgi_sam import hgi_sam, hgi_sam_pass
+from .resnet_cam import CAM_THRESHOLD, cam, cam_pass, resnet_grad_cam, resnet_grad_cam_pass
 from .swin_sam import swin_sam, swin_sam_pass
 
 
@@ -51,6 +52,30 @@ METHODS: dict[str, Method] = {
         Method("hires-cam", hires_cam, hires_cam_pass, 0.8),
     )
 }
+
+# Of the sequence classifier's ResNet.
+RESNET_METHODS: dict[str, Method] = {
+    method.name: method
+    for method in (
+        Method("grad-cam", resnet_grad_cam, resnet_grad_cam_pass, CAM_THRESHOLD),
+        Method("cam", cam, cam_pass, CAM_THRESHOLD),
+    )
+}
+# A segmenter's map is its own probability.
+PROBABILITY = "probability"
+
+
+def default_thresholds(kind: str, strategy: str) -> dict[str, float]:
+    """The methods that a network of this kind knows, each with its default threshold of the map.
+
+    Args:
+        kind: `swin-classifier`, `sequence-classifier` or `segmenter`.
+        strategy: learning strategy.
+    """
+    if kind == "segmenter":
+        return {PROBABILITY: 0.5}
+    methods = RESNET_METHODS if kind == "sequence-classifier" else METHODS
+    return {name: method.threshold(strategy) for name, method in methods.items()}
 
 
 def find_method(name: str) -> Method:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ICHWeakSegLib.models.card import Architecture
+from ICHWeakSegLib.models.card import Architecture, SegmenterPart
 from ICHWeakSegLib.models.sections import ModelError
 
 if TYPE_CHECKING:
@@ -19,24 +20,47 @@ def build_network(architecture: Architecture, source: str = "The model card") ->
         source: file name for errors.
 
     Raises:
-        ModelError: timm knows no such backbone, or the overrides do not fit it.
+        ModelError: there is no such backbone, or the arguments do not fit it.
     """
+    return _built(lambda: _network(architecture), "architecture", source)
+
+
+def build_segmenter(part: SegmenterPart, source: str = "The model card") -> nn.Module:
+    """The second network of a card with untrained weights; errors as `build_network`."""
+    from ICHWeakSegLib.networks.segmenter import Segmenter
+
+    return _built(lambda: Segmenter(**part.arguments), "segmenter", source)
+
+
+def _network(architecture: Architecture) -> nn.Module:
+    if architecture.kind == "sequence-classifier":
+        from ICHWeakSegLib.networks.sequence_classifier import SequenceClassifier
+
+        return SequenceClassifier(**{**architecture.arguments, "pretrained": False})
+    if architecture.kind == "segmenter":
+        from ICHWeakSegLib.networks.segmenter import Segmenter
+
+        return Segmenter(**architecture.arguments)
     from ICHWeakSegLib.networks import SwinClassifier
 
     # timm wants tuples where JSON has lists.
     overrides = {key: _tuples(value) for key, value in architecture.overrides.items()}
+    return SwinClassifier(
+        architecture.backbone,
+        architecture.num_classes,
+        in_chans=architecture.in_chans,
+        pretrained=False,
+        **overrides,
+    )
+
+
+def _built(make: Callable[[], nn.Module], field: str, source: str) -> nn.Module:
     try:
-        return SwinClassifier(
-            architecture.backbone,
-            architecture.num_classes,
-            in_chans=architecture.in_chans,
-            pretrained=False,
-            **overrides,
-        )
-    except Exception as problem:  # timm raises many kinds for one cause
+        return make()
+    except Exception as problem:  # timm and MONAI raise many kinds for one cause
         reason = str(problem).strip().splitlines()[0] if str(problem).strip() else type(problem).__name__
         raise ModelError(
-            f"{source}: field 'architecture' describes a network that cannot be built ({reason})."
+            f"{source}: field '{field}' describes a network that cannot be built ({reason})."
         ) from problem
 
 

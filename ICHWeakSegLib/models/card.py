@@ -17,6 +17,7 @@ from ICHWeakSegLib.models.sections import ModelError, Section
 SCHEMA_VERSION = 1
 CARD_FILE = "model.json"
 WEIGHTS_FILE = "weights.safetensors"
+SEGMENTER_FILE = "segmenter.safetensors"
 SUBTYPES = ("EDH", "IPH", "IVH", "SAH", "SDH")
 STRATEGIES = ("binary", "binary-sigmoid", "subtypes")
 DTYPES = ("float32", "float16", "bfloat16")
@@ -27,6 +28,8 @@ _WINDOWS_DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com
 _BACKBONE = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)?")
 _SLUG = re.compile(r"[a-z0-9]+([-_+][a-z0-9]+)*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+KINDS = ("swin-classifier", "sequence-classifier", "segmenter")
+MODES = ("map", "network", "either", "both")
 # A card may shape the network but never send timm to another file or to the network.
 _FORBIDDEN_OVERRIDES = ("pretrained", "checkpoint", "cache", "file", "url", "hf_hub", "features_only")
 _RESERVED_OVERRIDES = ("backbone", "num_classes", "in_chans")
@@ -37,11 +40,13 @@ class Architecture:
     """The network that the weights belong to.
 
     Attributes:
-        backbone: a timm model name, such as `swin_base_patch4_window12_384`.
+        backbone: a timm model name, such as `swin_base_patch4_window12_384`; of a segmenter its kind.
         num_classes: width of the head.
-        kind: `swin-classifier`.
+        kind: `swin-classifier`, `sequence-classifier` (slices in their order) or `segmenter` (a probability for
+            every pixel, which decides about the slice as well).
         in_chans: input channels, one per window.
-        overrides: further arguments of the timm model (`img_size`, `embed_dim`, ...).
+        overrides: further arguments of the Swin (`img_size`, `embed_dim`, ...).
+        arguments: of the other kinds, all constructor arguments (their `config`).
     """
 
     backbone: str
@@ -49,6 +54,7 @@ class Architecture:
     kind: str = "swin-classifier"
     in_chans: int = 3
     overrides: dict[str, Any] = field(default_factory=dict)
+    arguments: dict[str, Any] = field(default_factory=dict)
     extra: dict[str, Any] = field(default_factory=dict, compare=False)
 
 
@@ -111,6 +117,26 @@ class Weights:
 
 
 @dataclass(frozen=True)
+class SegmenterPart:
+    """A segmentation network beside a classifier, as trained on its pseudo-masks.
+
+    Attributes:
+        arguments: of `networks.segmenter.Segmenter` (its `config`).
+        threshold: pixel probability, 0-1, from which on the network sees blood.
+        mode: whose mask counts on positive slices: `map` (the map's alone), `network`, `either`, `both`.
+        preprocessing: its input; None: the classifier's.
+        weights: its file.
+    """
+
+    arguments: dict[str, Any]
+    threshold: float = 0.5
+    mode: str = "either"
+    preprocessing: Preprocessing | None = None
+    weights: Weights | None = None
+    extra: dict[str, Any] = field(default_factory=dict, compare=False)
+
+
+@dataclass(frozen=True)
 class ModelCard:
     """A model's card.
 
@@ -124,6 +150,7 @@ class ModelCard:
             in the file's own order.
         target: index of the class whose probability decides about a slice and whose logit is mapped.
         method: localization method the model was made for.
+        segmenter: a second network for the mask, or None.
         results: measured metrics.
         limits: sentences on what the model cannot do.
         extra: fields this version does not know; kept.
@@ -146,6 +173,7 @@ class ModelCard:
     licence: str = ""
     citation: str = ""
     weights: Weights | None = None
+    segmenter: SegmenterPart | None = None
     schema: int = SCHEMA_VERSION
     extra: dict[str, Any] = field(default_factory=dict, compare=False)
 
@@ -224,9 +252,10 @@ def card_from_dict(data: object, source: str = CARD_FILE) -> ModelCard:
         licence=top.text("licence", ""),
         citation=top.text("citation", ""),
         weights=_weights(top.section("weights")) if top.has("weights") else None,
+        segmenter=_segmenter(top.section("segmenter")) if top.has("segmenter") else None,
         schema=schema,
-        # A null `weights` is known, not extra.
-        extra={key: value for key, value in top.extra().items() if key != "weights"},
+        # Null ones are known, not extra.
+        extra={key: value for key, value in top.extra().items() if key not in ("weights", "segmenter")},
     )
 
 
@@ -236,8 +265,12 @@ def card_to_dict(card: ModelCard) -> dict[str, Any]:
     ordered = {"schema": data.pop("schema")}
     for key, value in data.items():
         ordered["operating_point" if key == "operating" else key] = value
-    if ordered["weights"] is None:
-        del ordered["weights"]
+    for optional in ("weights", "segmenter"):
+        if ordered[optional] is None:
+            del ordered[optional]
+    # Cards of the first kind stay as they were.
+    if not ordered["architecture"]["arguments"]:
+        del ordered["architecture"]["arguments"]
     return ordered
 
 
@@ -279,7 +312,7 @@ def is_model_name(name: str) -> bool:
 
 
 def _architecture(section: Section, strategy: str) -> Architecture:
-    kind = section.text("kind", choices=("swin-classifier",))
+    kind = section.text("kind", choices=KINDS)
     backbone = section.text("backbone")
     section.checked("backbone", backbone, _BACKBONE.fullmatch, "must be the name of a timm model")
     num_classes = section.integer("num_classes", low=1)
@@ -287,14 +320,33 @@ def _architecture(section: Section, strategy: str) -> Architecture:
         raise section.error(
             "num_classes", f"is {num_classes}, but strategy {strategy} has {_NUM_CLASSES[strategy]}"
         )
+    if kind != "swin-classifier" and strategy != "binary-sigmoid":
+        raise section.error("kind", f"is {kind}, whose strategy is binary-sigmoid, not {strategy}")
     in_chans = section.integer("in_chans", 3, low=1)
-    overrides = section.mapping("overrides")
-    for key, value in overrides.items():
-        if key in _RESERVED_OVERRIDES or any(word in key.lower() for word in _FORBIDDEN_OVERRIDES):
-            raise section.error(f"overrides.{key}", "is not allowed in a model package")
-        if not _is_setting(value):
-            raise section.error(f"overrides.{key}", "must be a number, true, false, text, or a list of those")
-    return Architecture(backbone, num_classes, kind, in_chans, overrides, section.extra())
+    overrides = _settings(section, "overrides", _RESERVED_OVERRIDES)
+    arguments = _settings(section, "arguments")
+    if arguments and kind == "swin-classifier":
+        raise section.error("arguments", f"is not for {kind}; it has overrides")
+    return Architecture(backbone, num_classes, kind, in_chans, overrides, arguments, section.extra())
+
+
+def _settings(section: Section, key: str, reserved: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Arguments of a network: nothing that would send it to another file or to the network."""
+    settings = section.mapping(key)
+    _check_settings(section, key, settings, reserved)
+    return settings
+
+
+def _check_settings(
+    section: Section, path: str, settings: dict[str, Any], reserved: tuple[str, ...] = ()
+) -> None:
+    for key, value in settings.items():
+        if key in reserved or any(word in key.lower() for word in _FORBIDDEN_OVERRIDES):
+            raise section.error(f"{path}.{key}", "is not allowed in a model package")
+        if isinstance(value, dict) and path == "arguments":
+            _check_settings(section, f"{path}.{key}", value)
+        elif not _is_setting(value):
+            raise section.error(f"{path}.{key}", "must be a number, true, false, text, or a list of those")
 
 
 def _is_setting(value: object) -> bool:
@@ -364,6 +416,24 @@ def _map(section: Section) -> MapSettings:
         refine_options=section.mapping("refine_options"),
         method_options=section.mapping("method_options"),
         extra=section.extra(),
+    )
+
+
+def _segmenter(section: Section) -> SegmenterPart:
+    arguments = _settings(section, "arguments")
+    preprocessing = None
+    if section.has("preprocessing"):
+        windows = arguments.get("windows", 3)
+        preprocessing = _preprocessing(section.section("preprocessing"), windows)
+    return SegmenterPart(
+        arguments=arguments,
+        threshold=section.number("threshold", 0.5, low=0, high=1),
+        mode=section.text("mode", "either", choices=MODES),
+        preprocessing=preprocessing,
+        weights=_weights(section.section("weights")) if section.has("weights") else None,
+        extra={
+            key: value for key, value in section.extra().items() if key not in ("weights", "preprocessing")
+        },
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ICHWeakSegLib.models.card import CARD_FILE, ModelCard
+from ICHWeakSegLib.models.card import CARD_FILE, ModelCard, Weights
 from ICHWeakSegLib.models.find import find_model
 from ICHWeakSegLib.models.sections import ModelError
 
@@ -26,16 +26,21 @@ class Model:
         card: what it is and wants.
         network: on its device, float32, in eval mode.
         folder: the package's folder.
+        segmenter: the second network of a package that has one, likewise.
     """
 
     card: ModelCard
     network: nn.Module
     folder: Path
+    segmenter: nn.Module | None = None
 
     def provenance(self) -> dict[str, str]:
         """Which model made a result: `model`, `version` and `sha256` of its weights."""
         assert self.card.weights is not None
-        return {"model": self.card.name, "version": self.card.version, "sha256": self.card.weights.sha256}
+        facts = {"model": self.card.name, "version": self.card.version, "sha256": self.card.weights.sha256}
+        if self.card.segmenter is not None and self.card.segmenter.weights is not None:
+            facts["segmenter_sha256"] = self.card.segmenter.weights.sha256
+        return facts
 
 
 def load_model(name_or_dir: str | Path, device: str | torch.device = "cpu") -> Model:
@@ -49,14 +54,33 @@ def load_model(name_or_dir: str | Path, device: str | torch.device = "cpu") -> M
         ModelError: no such model; its card is wrong; its weight file is missing, truncated or altered, or
             does not fit the architecture.
     """
-    from ICHWeakSegLib.models.build import build_network
-
     found = find_model(name_or_dir)
     assert found.card is not None
-    weights = read_weights(found.folder, found.card)
-    network = build_network(found.card.architecture, str(found.folder / CARD_FILE))
-    fill_network(network, weights, str(found.folder / found.card.weights.file))
-    return Model(found.card, network.eval().to(device), found.folder)
+    network, segmenter = load_networks(found.folder, found.card)
+    if segmenter is not None:
+        segmenter = segmenter.eval().to(device)
+    return Model(found.card, network.eval().to(device), found.folder, segmenter)
+
+
+def load_networks(folder: Path, card: ModelCard) -> tuple[nn.Module, nn.Module | None]:
+    """The networks of a package with their checked weights, on the CPU.
+
+    Raises:
+        ModelError: as `load_model`.
+    """
+    from ICHWeakSegLib.models.build import build_network, build_segmenter
+
+    weights = read_weights(folder, card)
+    network = build_network(card.architecture, str(folder / CARD_FILE))
+    fill_network(network, weights, str(folder / card.weights.file))
+    if card.segmenter is None:
+        return network, None
+    if card.segmenter.weights is None:
+        raise ModelError(f"{folder / CARD_FILE}: field 'segmenter.weights' is missing.")
+    more = read_weight_file(folder, card.segmenter.weights)
+    segmenter = build_segmenter(card.segmenter, str(folder / CARD_FILE))
+    fill_network(segmenter, more, str(folder / card.segmenter.weights.file))
+    return network, segmenter
 
 
 def read_weights(folder: Path, card: ModelCard) -> dict[str, torch.Tensor]:
@@ -65,12 +89,17 @@ def read_weights(folder: Path, card: ModelCard) -> dict[str, torch.Tensor]:
     Raises:
         ModelError: the file is missing, truncated, altered, or not as the card says.
     """
+    if card.weights is None:
+        raise ModelError(f"{folder / CARD_FILE}: field 'weights' is missing.")
+    return read_weight_file(folder, card.weights)
+
+
+def read_weight_file(folder: Path, weights: Weights) -> dict[str, torch.Tensor]:
+    """Tensors of one weight file; see `read_weights`."""
     import safetensors.torch
     import torch
 
-    if card.weights is None:
-        raise ModelError(f"{folder / CARD_FILE}: field 'weights' is missing.")
-    file = folder / card.weights.file
+    file = folder / weights.file
     try:
         # Hash and parse the same bytes, so that what was checked is what runs.
         data = file.read_bytes()
@@ -78,21 +107,21 @@ def read_weights(folder: Path, card: ModelCard) -> dict[str, torch.Tensor]:
         raise ModelError(f"{file} is missing: {_AGAIN}.") from None
     except OSError as problem:
         raise ModelError(f"{file} cannot be read: {problem}.") from None
-    if len(data) != card.weights.bytes:
-        short = "truncated" if len(data) < card.weights.bytes else "not the card's"
+    if len(data) != weights.bytes:
+        short = "truncated" if len(data) < weights.bytes else "not the card's"
         raise ModelError(
-            f"{file} is {short}: it has {len(data)} bytes, the card says {card.weights.bytes}; {_AGAIN}."
+            f"{file} is {short}: it has {len(data)} bytes, the card says {weights.bytes}; {_AGAIN}."
         )
-    if hashlib.sha256(data).hexdigest() != card.weights.sha256:
+    if hashlib.sha256(data).hexdigest() != weights.sha256:
         raise ModelError(f"{file} is damaged: its SHA-256 is not the card's; {_AGAIN}.")
     try:
         tensors = safetensors.torch.load(data)
     except Exception as problem:  # safetensors' own error type is not public in every version
         raise ModelError(f"{file} is not a safetensors file ({problem}); {_AGAIN}.") from None
     for key, tensor in tensors.items():
-        if tensor.is_floating_point() and tensor.dtype != getattr(torch, card.weights.dtype):
+        if tensor.is_floating_point() and tensor.dtype != getattr(torch, weights.dtype):
             found = str(tensor.dtype).removeprefix("torch.")
-            raise ModelError(f"{file}: tensor {key} is {found}, the card says {card.weights.dtype}.")
+            raise ModelError(f"{file}: tensor {key} is {found}, the card says {weights.dtype}.")
         if not torch.isfinite(tensor).all():
             raise ModelError(f"{file}: tensor {key} holds values that are not numbers.")
     return {key: t.float() if t.is_floating_point() else t for key, t in tensors.items()}

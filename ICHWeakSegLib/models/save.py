@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from ICHWeakSegLib.models.card import (
     CARD_FILE,
     DTYPES,
+    SEGMENTER_FILE,
     WEIGHTS_FILE,
     ModelCard,
     Weights,
@@ -33,6 +34,7 @@ def save_model(
     network: nn.Module | Mapping[str, torch.Tensor],
     dtype: str = "float16",
     overwrite: bool = False,
+    segmenter: nn.Module | Mapping[str, torch.Tensor] | None = None,
 ) -> ModelCard:
     """Write card and weights to a folder.
 
@@ -42,6 +44,7 @@ def save_model(
         network: the network or its state dict.
         dtype: of the stored floating-point tensors: float32, float16 or bfloat16.
         overwrite: replace a model that is there.
+        segmenter: the second network, where the card has one.
 
     Returns:
         The card as written.
@@ -61,10 +64,15 @@ def save_model(
     ):
         raise ModelError(f"{folder} exists and is not a model: it is not overwritten.")
     # The same checks as at loading, before anything is written.
-    card_from_dict(card_to_dict(replace(card, weights=None)), f"Card of model {card.name}")
-    data = _weights_bytes(network, dtype)
-    weights = Weights(hashlib.sha256(data).hexdigest(), len(data), dtype, WEIGHTS_FILE)
-    card = replace(card, weights=weights)
+    bare = None if card.segmenter is None else replace(card.segmenter, weights=None)
+    card_from_dict(card_to_dict(replace(card, weights=None, segmenter=bare)), f"Card of model {card.name}")
+    if (card.segmenter is None) != (segmenter is None):
+        raise ModelError(f"The card of model {card.name} and its networks do not agree about a segmenter.")
+    files = {WEIGHTS_FILE: _weights_bytes(network, dtype)}
+    card = replace(card, weights=_facts(WEIGHTS_FILE, files, dtype))
+    if segmenter is not None:
+        files[SEGMENTER_FILE] = _weights_bytes(segmenter, dtype)
+        card = replace(card, segmenter=replace(card.segmenter, weights=_facts(SEGMENTER_FILE, files, dtype)))
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         # On the same disk, so that the rename is one step; the dot hides it from the list of models.
@@ -73,7 +81,8 @@ def save_model(
         raise ModelError(f"{folder} cannot be written: {problem}.") from problem
     try:
         (temporary / "new").mkdir()
-        (temporary / "new" / WEIGHTS_FILE).write_bytes(data)
+        for name, data in files.items():
+            (temporary / "new" / name).write_bytes(data)
         (temporary / "new" / CARD_FILE).write_text(card_text(card), encoding="utf-8", newline="\n")
         _swap(temporary / "new", folder, temporary / "old")
     except OSError as problem:
@@ -81,6 +90,10 @@ def save_model(
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return card
+
+
+def _facts(name: str, files: Mapping[str, bytes], dtype: str) -> Weights:
+    return Weights(hashlib.sha256(files[name]).hexdigest(), len(files[name]), dtype, name)
 
 
 def _swap(new: Path, folder: Path, old: Path) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ICHWeakSegLib.models.card import CARD_FILE, ModelCard
+from ICHWeakSegLib.models.card import ModelCard
 from ICHWeakSegLib.models.find import find_model
-from ICHWeakSegLib.models.load import fill_network, read_weights
+from ICHWeakSegLib.models.load import load_networks, read_weights
 from ICHWeakSegLib.models.sections import ModelError
 
 
@@ -47,14 +47,13 @@ def verify_model(name_or_dir: str | Path) -> VerifyReport:
         assert found.card is not None
         report.folder = found.folder
         report.passed.append("the card is valid")
-        weights = read_weights(found.folder, found.card)
+        read_weights(found.folder, found.card)
         report.passed.append(f"the weights have the card's size and SHA-256 ({found.card.weights.sha256})")
-        from ICHWeakSegLib.models.build import build_network
-
-        network = build_network(found.card.architecture, str(found.folder / CARD_FILE))
-        fill_network(network, weights, str(found.folder / found.card.weights.file))
+        network, segmenter = load_networks(found.folder, found.card)
         report.passed.append("the weights fit the architecture")
         _run(network.eval(), found.card)
+        if segmenter is not None:
+            _run_segmenter(segmenter.eval(), found.card)
         report.passed.append("the network runs")
     except ModelError as problem:
         report.problem = str(problem)
@@ -62,15 +61,30 @@ def verify_model(name_or_dir: str | Path) -> VerifyReport:
 
 
 def _run(network, card: ModelCard) -> None:
+    size, channels = card.preprocessing.size, getattr(network, "in_chans", card.architecture.in_chans)
+    shapes = {
+        # One slice as a sequence of its own; a map with a logit a pixel.
+        "sequence-classifier": ((1, 1, channels, size, size), (1, 1)),
+        "segmenter": ((1, channels, size, size), (1, 1, size, size)),
+    }
+    given, wanted = shapes.get(card.architecture.kind, ((1, channels, size, size), (1, len(card.classes))))
+    _check_run(network, card, given, wanted)
+
+
+def _run_segmenter(segmenter, card: ModelCard) -> None:
+    size = (card.segmenter.preprocessing or card.preprocessing).size
+    _check_run(segmenter, card, (1, segmenter.in_chans, size, size), (1, 1, size, size))
+
+
+def _check_run(network, card: ModelCard, given: tuple[int, ...], wanted: tuple[int, ...]) -> None:
     import torch
 
-    size = card.preprocessing.size
     try:
         with torch.inference_mode():
-            out = network(torch.zeros(1, card.architecture.in_chans, size, size))
+            out = network(torch.zeros(given))
     except Exception as problem:
         raise ModelError(
-            f"Model {card.name} does not run on slices of {size} pixels: {problem}."
+            f"Model {card.name} does not run on slices of {given[-1]} pixels: {problem}."
         ) from problem
-    if tuple(out.shape) != (1, len(card.classes)) or not torch.isfinite(out).all():
+    if tuple(out.shape) != wanted or not torch.isfinite(out).all():
         raise ModelError(f"Model {card.name} gives an output that is not one number a class.")

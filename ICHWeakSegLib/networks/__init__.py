@@ -1,6 +1,13 @@
-"""Networks (torch.nn.Module): the slice classifier and its published weights."""
+"""Networks (torch.nn.Module): the classifiers of slices and of sequences, and published weights."""
 
 from .published_weights import convert_published_state_dict
+from .sequence_classifier import SequenceClassifier
 from .swin_classifier import PAPER_BACKBONE, STRATEGIES, SwinClassifier
 
-__all__ = ["PAPER_BACKBONE", "STRATEGIES", "SwinClassifier", "convert_published_state_dict"]
+__all__ = [
+    "PAPER_BACKBONE",
+    "STRATEGIES",
+    "SequenceClassifier",
+    "SwinClassifier",
+    "convert_published_state_dict",
+]

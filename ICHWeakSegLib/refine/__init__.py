@@ -2,14 +2,17 @@
 
 from .components import bounding_box, count_lesions, remove_specks, touching
 from .hu import HuOptions, refine_hu
+from .kmeans import KMeansOptions, refine_kmeans
 from .subtypes import split_subtypes
 from .threshold import refine_otsu, refine_threshold
 
 __all__ = [
     "HuOptions",
+    "KMeansOptions",
     "bounding_box",
     "count_lesions",
     "refine_hu",
+    "refine_kmeans",
     "refine_otsu",
     "refine_threshold",
     "remove_specks",

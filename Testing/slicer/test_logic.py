@@ -387,6 +387,15 @@ def test_undo_across_runs_is_not_cut_with_the_wrong_map(logic, load_ct):
     assert "another run" in logic.canRecut(segmentation)
 
 
+def test_a_mask_of_two_networks_is_not_cut(logic, load_ct):
+    segmentation = logic.segment(load_ct().node, model="tiny")
+    segmentation.GetSegmentation().GetSegment("hemorrhage").SetTag("ICHWeakSeg.mode", "either")
+    keys = vtk.reference("")
+    segmentation.GetSegmentation().GetSegment("hemorrhage").GetTag("ICHWeakSeg.keys", keys)
+    segmentation.GetSegmentation().GetSegment("hemorrhage").SetTag("ICHWeakSeg.keys", f"{keys},mode")
+    assert "two networks" in logic.canRecut(segmentation)
+
+
 def test_missing_packages(logic, load_ct, monkeypatch):
     monkeypatch.setattr(logic.dependencies, "installed", lambda: False)
     with pytest.raises(InputError, match="installDependencies"):

@@ -1,0 +1,26 @@
+"""A segmenter looks: its probability of every pixel is the map, the highest ones decide about the slice."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ICHWeakSegLib.localize.segmenter_maps import segmenter_passes
+from ICHWeakSegLib.look.seen import LOOKING, Seen, Step
+
+if TYPE_CHECKING:
+    from ICHWeakSegLib.networks.segmenter import Segmenter
+
+
+def look_with_segmenter(network: Segmenter, seen: Seen, step: Step) -> None:
+    """Fill probabilities, positive slabs and their maps."""
+    todo, squares = seen.slabs(), {}
+    gate = seen.gate
+    for done, (slab, square, score) in enumerate(
+        segmenter_passes(network, seen.source, todo, notice=seen.notice)
+    ):
+        step(LOOKING, done, len(todo))
+        seen.probabilities[slab, seen.card.target] = score
+        # Only those of slabs that will be positive are kept.
+        if gate[slab] if gate is not None else score >= seen.settings.probability:
+            squares[slab] = square
+    seen.squares = {slab: squares[slab] for slab in seen.decide() if slab in squares}
