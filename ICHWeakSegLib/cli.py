@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from ICHWeakSegLib.commands import demo, models, phantom, segment, train
+from ICHWeakSegLib.commands import demo, evaluate, models, phantom, pseudo_masks, segment, study, train
 from ICHWeakSegLib.ct.errors import InputError
 from ICHWeakSegLib.version import __version__
 
@@ -20,7 +20,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"ICHWeakSeg {__version__}")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (segment, models, train, phantom, demo):
+    for command in (segment, models, train, pseudo_masks, evaluate, study, phantom, demo):
         command.add_to(commands)
     return top
 

@@ -1,4 +1,4 @@
-"""`ichweakseg train classifier`: a site's own model from image-level labels."""
+"""`ichweakseg train`: a site's own model; here the classifier from image-level labels."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ICHWeakSegLib.commands import train_segmenter, train_sequence
 from ICHWeakSegLib.commands.progress import Bar
 from ICHWeakSegLib.ct.errors import InputError
 
@@ -32,6 +33,12 @@ NARROW = {
 def add_to(commands: argparse._SubParsersAction) -> None:
     command = commands.add_parser("train", help="train a model from image-level labels")
     kinds = command.add_subparsers(title="what to train", metavar="KIND", required=True)
+    add_classifier_to(kinds)
+    train_sequence.add_to(kinds)
+    train_segmenter.add_to(kinds)
+
+
+def add_classifier_to(kinds: argparse._SubParsersAction) -> None:
     kind = kinds.add_parser(
         "classifier",
         help="a slice classifier (Swin) for HGI-SAM",
@@ -211,12 +218,7 @@ def check_options(options: argparse.Namespace) -> None:
     Raises:
         InputError: the first one found.
     """
-    from ICHWeakSegLib.models.card import is_model_name
-
-    if not is_model_name(options.name):
-        raise InputError(f"--name {options.name!r} cannot be the name of a folder: use letters and digits.")
-    if options.name in ("final", "cache") or re.fullmatch(r"fold-\d+", options.name):
-        raise InputError(f"--name {options.name} is a folder of the run itself: give another.")
+    check_name(options.name)
     for flag, least in (
         ("epochs", 1),
         ("batch", 1),
@@ -245,10 +247,29 @@ def check_options(options: argparse.Namespace) -> None:
         raise InputError(
             "--initial brings its own network and input: leave out --backbone, --override, --preprocessing."
         )
-    _check_device(options.device)
+    check_device(options.device)
 
 
-def _check_device(device: str) -> None:
+def check_name(name: str) -> None:
+    """Refuse a name that cannot be a model's, or that is a folder of the run itself.
+
+    Raises:
+        InputError: it is one.
+    """
+    from ICHWeakSegLib.models.card import is_model_name
+
+    if not is_model_name(name):
+        raise InputError(f"--name {name!r} cannot be the name of a folder: use letters and digits.")
+    if name in ("final", "cache") or re.fullmatch(r"fold-\d+", name):
+        raise InputError(f"--name {name} is a folder of the run itself: give another.")
+
+
+def check_device(device: str) -> None:
+    """Refuse a device that torch does not find.
+
+    Raises:
+        InputError: it is not there.
+    """
     import torch
 
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from ICHWeakSegLib.ct.network_input import Preprocessing
 from ICHWeakSegLib.networks.swin_classifier import SwinClassifier
 from ICHWeakSegLib.training.cache import Cropped
 from ICHWeakSegLib.training.cases import split_patients
+from ICHWeakSegLib.training.claim import claim
 from ICHWeakSegLib.training.classifier_module import ClassifierModule
 from ICHWeakSegLib.training.curves import draw_curves
 from ICHWeakSegLib.training.dataset import Augmentation, SliceDataset, balanced_sampler
@@ -124,10 +125,7 @@ def train_classifier(
             `initial` is of another architecture, or the training diverged.
         KeyboardInterrupt: stopped by the user; the same call goes on.
     """
-    shared = {case.patient for case in train} & {case.patient for case in valid}
-    if shared:
-        raise InputError(f"Patients in training and validation: {', '.join(sorted(shared))}.")
-    _claim(folder, recipe, train, valid)
+    claim(folder, recipe, train, valid)
     lightning.seed_everything(recipe.seed, workers=True, verbose=False)
     network = _build(recipe)
     if initial:
@@ -254,7 +252,7 @@ def cross_validate(
         train = [case for case in cases if case.patient not in held]
         valid = [case for case in cases if case.patient in held]
         if finished.exists():
-            _claim(place, recipe, train, valid)
+            claim(place, recipe, train, valid)
             rows += [tuple(row) for row in json.loads(finished.read_text())]
             continue
         mine = [case for case in painted or [] if case.patient not in held]
@@ -313,20 +311,3 @@ def _start_from(network: SwinClassifier, initial: dict[str, torch.Tensor]) -> No
             f"the first is {strange[0]}."
         )
     network.load_state_dict(fitting, strict=False)
-
-
-def _claim(folder: Path, recipe: Recipe, train: list[Cropped], valid: list[Cropped]) -> None:
-    """Make the run's folder, or refuse one that belongs to another recipe or other patients."""
-    folder.mkdir(parents=True, exist_ok=True)
-    facts = {
-        "recipe": asdict(recipe),
-        "train": sorted({case.patient for case in train}),
-        "valid": sorted({case.patient for case in valid}),
-    }
-    text = json.dumps(facts, indent=1, sort_keys=True)
-    path = folder / "run.json"
-    if path.exists() and path.read_text() != text:
-        raise InputError(
-            f"{folder} holds a training with other settings: choose another folder or remove it."
-        )
-    write_whole(path, text)

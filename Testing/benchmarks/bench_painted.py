@@ -16,10 +16,10 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from folds import Fold, read_fold
 
 from ICHWeakSegLib.ct import CT, AxialGrid
 from ICHWeakSegLib.ct.brain_mask import BrainMask
+from ICHWeakSegLib.evaluation.folds import Fold, read_fold
 from ICHWeakSegLib.models import Model, load_model
 from ICHWeakSegLib.phantom import SUBTYPES, paint_lesion
 from ICHWeakSegLib.segment import segment

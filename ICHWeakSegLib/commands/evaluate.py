@@ -1,0 +1,133 @@
+"""`ichweakseg evaluate`: any models and methods on one set of cases, measured alike."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from ICHWeakSegLib.commands.progress import Bar
+from ICHWeakSegLib.ct.errors import InputError
+
+
+def add_to(commands: argparse._SubParsersAction) -> None:
+    command = commands.add_parser(
+        "evaluate",
+        help="measure models against labels, boxes and masks",
+        description="Measure models and methods on cases with slice labels, boxes or masks. Thresholds come "
+        "from the model cards. A run that was stopped goes on when the same command is given again.",
+    )
+    command.add_argument(
+        "cases",
+        type=os.path.expanduser,
+        metavar="CASES",
+        help="CSV with a column ct (and case, patient, mask, labels, boxes, subtype, slice, any, ...), or a "
+        "folder as for training",
+    )
+    command.add_argument(
+        "--models",
+        nargs="+",
+        default=[],
+        metavar="NAME|DIR[:HOW]",
+        help="packages, with a method, refinement or mode other than the card's: starter:grad-cam/threshold",
+    )
+    command.add_argument(
+        "--folds-run",
+        nargs="+",
+        default=[],
+        metavar="RUN[:HOW]",
+        help="outputs of 'train classifier --folds': each network on the patients it was not trained on",
+    )
+    command.add_argument("--output", required=True, type=os.path.expanduser, metavar="DIR")
+    command.add_argument(
+        "--labels", metavar="CSV", help="label table of a folder, where it is not the only CSV in it"
+    )
+    command.add_argument("--boxes", metavar="CSV", help="boxes of a folder; default: boxes.csv in it")
+    command.add_argument(
+        "--sensitivity",
+        type=float,
+        metavar="S",
+        help="slice sensitivity, 0-1, by the tables of the model cards",
+    )
+    command.add_argument(
+        "--draws", type=int, default=1000, metavar="N", help="of the bootstrap; default: %(default)s"
+    )
+    command.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="of the bootstrap; default: %(default)s"
+    )
+    command.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto")
+    command.add_argument("--threads", type=int, metavar="N", help="CPU threads")
+    command.add_argument("--quiet", action="store_true", help="print errors only")
+    command.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> None:
+    require_packages()
+    from ICHWeakSegLib.evaluation.cases import read_cases
+    from ICHWeakSegLib.evaluation.folds import fold_system
+    from ICHWeakSegLib.evaluation.run import evaluate
+    from ICHWeakSegLib.evaluation.systems import name_apart, package_systems
+    from ICHWeakSegLib.settings import choose_device
+
+    if options.draws < 1:
+        raise InputError(f"--draws needs at least 1, not {options.draws}.")
+    if options.seed < 0:
+        raise InputError(f"--seed is a whole number from 0 on, not {options.seed}.")
+    choose_device(options.device)
+    use_threads(options.threads)
+    output = Path(options.output)
+    if output.exists() and not output.is_dir():
+        raise InputError(f"--output {output} is a file: give a folder.")
+    cases = read_cases(options.cases, options.labels, options.boxes)
+    patients = {case.patient for case in cases}
+    systems = package_systems(options.models, options.sensitivity)
+    systems += [
+        fold_system(run_, patients, output / "folds", options.sensitivity) for run_ in options.folds_run
+    ]
+    name_apart(systems)
+    with Bar(options.quiet) as bar:
+        summary = evaluate(
+            cases,
+            systems,
+            output,
+            draws=options.draws,
+            seed=options.seed,
+            device=options.device,
+            data=Path(options.cases).resolve().name,
+            progress=bar,
+        )
+    if not options.quiet:
+        print(f"{len(cases)} CTs of {len(patients)} patients with {len(systems)} system(s): {summary}")
+
+
+def require_packages() -> None:
+    """Say in one sentence which package is missing.
+
+    Raises:
+        InputError: names it and what to install.
+    """
+    try:
+        import ICHWeakSegLib.evaluation.run
+        import ICHWeakSegLib.evaluation.summary  # noqa: F401
+    except ModuleNotFoundError as problem:
+        if not problem.name or problem.name.startswith("ICHWeakSegLib"):
+            raise
+        raise InputError(
+            f"Evaluation needs the Python package {problem.name}, which is missing: "
+            'install it with pip install "ichweakseg[training]".'
+        ) from problem
+
+
+def use_threads(count: int | None) -> None:
+    """Let torch use so many CPU threads.
+
+    Raises:
+        InputError: fewer than 1.
+    """
+    import torch
+
+    if count is None:
+        return
+    if count < 1:
+        raise InputError(f"--threads needs at least 1, not {count}.")
+    torch.set_num_threads(count)

@@ -1,0 +1,320 @@
+"""`ichweakseg train sequence`: a ResNet with a recurrent layer over the slices, from image-level labels."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ICHWeakSegLib.commands.progress import Bar
+from ICHWeakSegLib.ct.errors import InputError
+
+if TYPE_CHECKING:
+    from ICHWeakSegLib.training.train_sequence import SequenceRecipe
+
+BACKBONE = "resnet18"
+
+
+def add_to(kinds: argparse._SubParsersAction) -> None:
+    kind = kinds.add_parser(
+        "sequence",
+        help="a slice-sequence classifier (ResNet with LSTM or GRU) for pseudo-masks",
+        description="Train a slice-sequence classifier from image-level labels in three stages: slices, "
+        "sequences, maps. A run that was stopped goes on when the same command is given again.",
+    )
+    kind.add_argument(
+        "data",
+        metavar="DATA",
+        help="slice pairs (brain/, bone/), volumes, or RSNA 2019 DICOM files; see --labels",
+    )
+    kind.add_argument(
+        "--labels", metavar="CSV", help="label table; default: slices.csv or the only CSV in DATA"
+    )
+    kind.add_argument(
+        "--output", required=True, metavar="DIR", help="the run's folder: checkpoints, curves, figures"
+    )
+    kind.add_argument("--name", required=True, help="name of the model, made in DIR/NAME")
+    kind.add_argument(
+        "--folds", type=int, default=0, metavar="K", help="first measure by patient-wise K-fold"
+    )
+    kind.add_argument(
+        "--valid",
+        type=float,
+        default=0.15,
+        metavar="F",
+        help="share of patients for validation, up to 0.5; 0: train on all",
+    )
+    kind.add_argument("--backbone", metavar="NAME", help=f"timm ResNet; default: {BACKBONE}, half as wide")
+    kind.add_argument(
+        "--override",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="timm option as JSON, e.g. channels=[32,64,128,256]",
+    )
+    kind.add_argument(
+        "--pretrained", action="store_true", help="start from timm's ImageNet weights (downloads them)"
+    )
+    kind.add_argument("--cell", choices=("gru", "lstm"), default="gru", help="default: %(default)s")
+    kind.add_argument("--layers", type=int, metavar="N", help="recurrent layers; default: gru 3, lstm 1")
+    kind.add_argument("--hidden", type=int, default=256, metavar="N", help="default: %(default)s")
+    kind.add_argument("--bidirectional", action="store_true", help="read the slices from both ends")
+    kind.add_argument("--dropout", type=float, default=0.0, metavar="F")
+    kind.add_argument(
+        "--run",
+        type=int,
+        default=32,
+        metavar="N",
+        dest="run_length",
+        help="slices of a sequence; default: 32",
+    )
+    kind.add_argument(
+        "--overlap", type=int, default=8, metavar="N", help="of the runs of a long volume; default: 8"
+    )
+    kind.add_argument("--size", type=int, default=192, metavar="N", help="pixels; default: %(default)s")
+    kind.add_argument("--pixel-mm", type=float, default=0.95, metavar="X", help="default: %(default)s")
+    kind.add_argument(
+        "--painted", type=int, default=0, metavar="N", help="painted copies of a CT without blood"
+    )
+    kind.add_argument(
+        "--painted-share", type=float, default=0.5, metavar="F", help="share of painted slices drawn"
+    )
+    kind.add_argument(
+        "--epochs",
+        type=int,
+        nargs=3,
+        default=(20, 20, 5),
+        metavar="N",
+        help="of the stages; default: 20 20 5",
+    )
+    kind.add_argument(
+        "--reader-epochs",
+        type=int,
+        default=20,
+        metavar="N",
+        help="of the recurrent layers alone, before stage 2; default: %(default)s",
+    )
+    kind.add_argument(
+        "--rates", type=float, nargs=3, default=(1e-3, 1e-3, 1e-3), metavar="R", help="of the stages"
+    )
+    kind.add_argument(
+        "--samples", type=int, metavar="N", help="slices an epoch; default: twice the minority class"
+    )
+    kind.add_argument(
+        "--runs", type=int, metavar="N", help="sequences an epoch; default: twice the rarer kind"
+    )
+    kind.add_argument(
+        "--batch", type=int, default=16, metavar="N", help="slices a step; default: %(default)s"
+    )
+    kind.add_argument(
+        "--run-batch", type=int, default=2, metavar="N", help="sequences a step; default: %(default)s"
+    )
+    kind.add_argument(
+        "--rotation", type=float, default=45.0, metavar="DEG", help="augmentation; default: %(default)s"
+    )
+    kind.add_argument("--patience", type=int, default=3, metavar="N", help="epochs; 0: never stop early")
+    kind.add_argument("--seed", type=int, default=0, metavar="N")
+    kind.add_argument(
+        "--precision",
+        choices=("32-true", "bf16-mixed", "16-mixed"),
+        default="32-true",
+        help="default: %(default)s",
+    )
+    kind.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto")
+    kind.add_argument("--threads", type=int, metavar="N", help="CPU threads")
+    kind.add_argument("--attribution", default="", help="of the training data, for the model card")
+    kind.add_argument("--licence", default="", help="of the weights, for the model card")
+    kind.add_argument("--overwrite", action="store_true", help="replace a model that is there")
+    kind.add_argument("--quiet", action="store_true")
+    kind.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> None:
+    try:
+        import torch
+
+        from ICHWeakSegLib.training.cache import cached_cases
+        from ICHWeakSegLib.training.cases import read_cohort, split_patients
+        from ICHWeakSegLib.training.package import slice_auc
+        from ICHWeakSegLib.training.painted_volumes import painted_volumes
+        from ICHWeakSegLib.training.sequence_package import package_sequence
+        from ICHWeakSegLib.training.train_sequence import (
+            check_sequence,
+            cross_validate_sequence,
+            train_sequence,
+        )
+    except ModuleNotFoundError as problem:
+        if not problem.name or problem.name.startswith("ICHWeakSegLib"):
+            raise
+        raise InputError(
+            f"Training needs the Python package {problem.name}, which is missing: "
+            'install it with pip install "ichweakseg[training]".'
+        ) from problem
+
+    check_options(options)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    folder = Path(options.output)
+    target = folder / options.name
+    if target.exists() and not options.overwrite:
+        raise InputError(f"{target} exists already: give another --name or --overwrite.")
+    recipe = recipe_of(options)
+    with Bar(options.quiet) as bar:
+        cases = read_cohort(options.data, options.labels)
+        held: set[str] = set()
+        if options.valid:
+            parts = max(2, round(1 / options.valid))
+            held = split_patients(cases, parts, recipe.seed, "give a larger --valid, or --valid 0")[0]
+        if options.folds:
+            split_patients(cases, options.folds, recipe.seed, "give fewer --folds")
+        check_sequence(recipe)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(
+                f"The folder {folder} cannot be made ({error.strerror}): choose another."
+            ) from error
+        wishes, cache = recipe.preprocessing, folder / "cache"
+        crops = cached_cases(cases, wishes, cache, lambda *n: bar("reading CTs", *n))
+        spacing = (wishes.slice_mm or 5.0, wishes.pixel_mm, wishes.pixel_mm)
+        painted = painted_volumes(
+            crops, options.painted, spacing, cache, recipe.seed, lambda *n: bar("painting bleeds", *n)
+        )
+
+    def told(stage: str, epoch: int, metrics: dict[str, float]) -> None:
+        figures = [f"loss {metrics['train_loss']:.3f}"] if "train_loss" in metrics else []
+        figures += [f"slice AUC {metrics['val_auc']:.3f}"] if "val_auc" in metrics else []
+        print(f"Stage {stage}, epoch {epoch}: {', '.join(figures)}", flush=True)
+
+    shared: dict[str, Any] = {
+        "device": options.device,
+        "quiet": options.quiet,
+        # A log file shows that it goes on; on a terminal the bar does.
+        "on_epoch": None if options.quiet or sys.stdout.isatty() else told,
+    }
+    results: dict[str, Any] = {}
+    scores: list[tuple[str, int, int, float]] = []
+    if options.folds:
+        scores = cross_validate_sequence(recipe, crops, folder, options.folds, painted, **shared)
+        results["slice_auc_cross_validated"] = round(slice_auc(scores), 4)
+        results["folds"] = options.folds
+        print(
+            f"Slice AUC, {options.folds}-fold by patient: {results['slice_auc_cross_validated']:.3f}",
+            flush=True,
+        )
+    train = [case for case in crops if case.patient not in held]
+    valid = [case for case in crops if case.patient in held]
+    mine = [case for case in painted if case.patient not in held]
+    trained = train_sequence(recipe, train, valid, folder / "final", mine, **shared)
+    if len({label for *_, label, _ in trained.scores}) == 2:
+        results["slice_auc_validation"] = round(slice_auc(trained.scores), 4)
+    package_sequence(
+        target,
+        options.name,
+        recipe,
+        trained.network,
+        scores or trained.scores,
+        crops,
+        results,
+        data=f"{Path(options.data).resolve().name}: {len(crops)} CTs",
+        attribution=options.attribution,
+        licence=options.licence,
+        overwrite=options.overwrite,
+    )
+    (folder / "results.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
+    print(f"Model {options.name} is ready in {target}.")
+    print(f"Use it: ichweakseg segment CT --output OUT.seg.nrrd --model {target}")
+    print(f"Look at what it teaches: ichweakseg pseudo-masks CT --output OUT.seg.nrrd --model {target}")
+
+
+def check_options(options: argparse.Namespace) -> None:
+    """Refuse numbers and names that make no sense, before anything is read.
+
+    Raises:
+        InputError: the first one found.
+    """
+    from ICHWeakSegLib.commands.train import check_name
+    from ICHWeakSegLib.settings import choose_device
+
+    check_name(options.name)
+    least = {"batch": 1, "run_batch": 1, "samples": 1, "runs": 1, "threads": 1, "layers": 1, "hidden": 1}
+    least |= {"size": 32, "run_length": 2, "overlap": 0, "patience": 0, "painted": 0, "reader_epochs": 0}
+    for name, low in least.items():
+        value = getattr(options, name)
+        if value is not None and value < low:
+            flag = "--run" if name == "run_length" else f"--{name.replace('_', '-')}"
+            raise InputError(f"{flag} needs at least {low}, not {value}.")
+    if options.folds != 0 and options.folds < 2:
+        raise InputError(f"--folds needs at least 2, or 0 for none, not {options.folds}.")
+    shares = (
+        ("--valid", options.valid, 0.5),
+        ("--painted-share", options.painted_share, 0.99),
+        ("--dropout", options.dropout, 0.99),
+        ("--rotation", options.rotation, 180),
+    )
+    for flag, value, high in shares:
+        if not 0 <= value <= high:
+            raise InputError(f"{flag} lies between 0 and {high:g}, not {value:g}.")
+    for flag, value in (*(("--rates", rate) for rate in options.rates), ("--pixel-mm", options.pixel_mm)):
+        if not (value > 0 and math.isfinite(value)):
+            raise InputError(f"{flag} takes numbers above 0, not {value:g}.")
+    choose_device(options.device)
+
+
+def recipe_of(options: argparse.Namespace) -> SequenceRecipe:
+    """The recipe that the command line describes.
+
+    Raises:
+        InputError: an option makes no sense.
+    """
+    from ICHWeakSegLib.ct.network_input import Preprocessing
+    from ICHWeakSegLib.training.dataset import Augmentation
+    from ICHWeakSegLib.training.train_sequence import NARROW, SequenceRecipe
+
+    overrides: dict[str, Any] = {}
+    if not options.backbone and not options.pretrained:
+        overrides = dict(NARROW)
+    for item in options.override:
+        key, separator, value = item.partition("=")
+        try:
+            overrides[key] = json.loads(value)
+        except ValueError:
+            separator = ""
+        if not separator:
+            raise InputError(f"--override takes KEY=VALUE with a JSON value, not {item!r}.")
+    return SequenceRecipe(
+        Preprocessing(
+            options.size,
+            # The published bone window (600, 2800) would be empty inside the brain.
+            ((40, 80), (80, 200), (55, 50)),
+            pixel_mm=options.pixel_mm,
+            blank_outside_brain=True,
+            slice_mm=5.0,
+            brain_hu=33.0,
+        ),
+        backbone=options.backbone or BACKBONE,
+        overrides=overrides,
+        pretrained=options.pretrained,
+        cell=options.cell,
+        layers=options.layers,
+        hidden=options.hidden,
+        bidirectional=options.bidirectional,
+        dropout=options.dropout,
+        run=options.run_length,
+        overlap=options.overlap,
+        augmentation=Augmentation(rotation_deg=options.rotation),
+        epochs=tuple(options.epochs),
+        reader_epochs=options.reader_epochs,
+        samples=options.samples,
+        runs=options.runs,
+        batch=options.batch,
+        run_batch=options.run_batch,
+        rates=tuple(options.rates),
+        patience=options.patience,
+        painted_share=options.painted_share if options.painted else 0.0,
+        seed=options.seed,
+        precision=options.precision,
+    )

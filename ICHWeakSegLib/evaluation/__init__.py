@@ -1,0 +1,1 @@
+"""Measuring: all methods alike, through the one pipeline, against labels, boxes and masks."""

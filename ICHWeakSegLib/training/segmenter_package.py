@@ -1,0 +1,135 @@
+"""From a trained segmentation network to a finished model package, alone or beside a classifier."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ICHWeakSegLib.localize.methods import PROBABILITY
+from ICHWeakSegLib.models import (
+    Architecture,
+    MapSettings,
+    Model,
+    ModelCard,
+    SegmenterPart,
+    Training,
+    save_model,
+)
+from ICHWeakSegLib.networks.segmenter import Segmenter
+from ICHWeakSegLib.training.cache import Cropped
+from ICHWeakSegLib.training.package import Scores, operating_point
+from ICHWeakSegLib.training.train_segmenter import SegmenterRecipe
+
+LEARNED_ON = {
+    "mixed": "image-level labels and painted bleeds",
+    "batch-dice": "pseudo-masks",
+    "dice-ce": "masks",
+}
+
+
+def package_segmenter(
+    folder: Path,
+    name: str,
+    recipe: SegmenterRecipe,
+    network: Segmenter,
+    scores: Scores,
+    cases: list[Cropped],
+    results: dict[str, Any],
+    data: str = "",
+    attribution: str = "",
+    licence: str = "",
+    version: str = "1.0.0",
+    overwrite: bool = False,
+    **more: Any,
+) -> ModelCard:
+    """Write a package whose one network finds slices and pixels alike.
+
+    Args:
+        folder: the package's folder.
+        scores: of patients that were not trained on; they set the operating point.
+        cases: what the network was trained and validated on.
+        results: measured figures for the card.
+        more: further fields of `ModelCard`.
+    """
+    learned = LEARNED_ON[recipe.loss]
+    card = ModelCard(
+        name=name,
+        version=version,
+        architecture=Architecture(
+            network.kind.replace("-", "_"), 1, "segmenter", network.windows, arguments=network.config
+        ),
+        strategy="binary-sigmoid",
+        classes=("any",),
+        target=0,
+        preprocessing=recipe.preprocessing,
+        operating=operating_point(scores),
+        map=MapSettings(PROBABILITY, 0.5, "threshold"),
+        method=PROBABILITY,
+        description=f"Segmentation network ({network.kind}) from {learned}, trained on {data}",
+        training=_training(recipe, cases, data, attribution, licence),
+        results=results,
+        licence=licence,
+        limits=("For research use only.", "Measured only on the data named above."),
+    )
+    return save_model(folder, replace(card, **more), network, overwrite=overwrite)
+
+
+def package_pair(
+    folder: Path,
+    name: str,
+    classifier: Model,
+    recipe: SegmenterRecipe,
+    network: Segmenter,
+    cases: list[Cropped],
+    results: dict[str, Any],
+    mode: str = "either",
+    overwrite: bool = False,
+    **more: Any,
+) -> ModelCard:
+    """Write a package of a classifier with a segmentation network that was trained on its pseudo-masks.
+
+    Args:
+        classifier: decides about slices, and gives the map.
+        mode: whose mask counts, see `SegmenterPart`.
+        others: as for `package_segmenter`.
+    """
+    own = classifier.card
+    wishes = None if recipe.preprocessing == own.preprocessing else recipe.preprocessing
+    card = replace(
+        own,
+        name=name,
+        weights=None,
+        segmenter=SegmenterPart(network.config, mode=mode, preprocessing=wishes),
+        description=f"{own.description}; with a segmentation network ({network.kind}) from "
+        f"{LEARNED_ON[recipe.loss]}",
+        training=replace(
+            own.training,
+            recipe=f"{own.training.recipe}. Segmentation network: "
+            f"{_training(recipe, cases, '', '', '').recipe}",
+        ),
+        results={**own.results, **results},
+    )
+    return save_model(
+        folder, replace(card, **more), classifier.network, overwrite=overwrite, segmenter=network
+    )
+
+
+def _training(
+    recipe: SegmenterRecipe, cases: list[Cropped], data: str, attribution: str, licence: str
+) -> Training:
+    labels = np.concatenate([case.labels[:, 0] for case in cases])
+    return Training(
+        data=data,
+        attribution=attribution,
+        licence=licence,
+        patients=len({case.patient for case in cases}),
+        slices=len(labels),
+        recipe=(
+            f"{LEARNED_ON[recipe.loss].capitalize()} ({int((labels == 1).sum())} positive slices), "
+            f"{recipe.epochs * recipe.steps} steps of {sum(vars(recipe.mix).values())} slices, "
+            f"AdamW {recipe.rate:g}, seed {recipe.seed}"
+        ),
+    )
