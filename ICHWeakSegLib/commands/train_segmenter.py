@@ -5,18 +5,26 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import sys
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ICHWeakSegLib.commands.progress import Bar
+from ICHWeakSegLib.commands.train_options import add_data_options, add_run_options, check_shared_options
+from ICHWeakSegLib.commands.train_run import (
+    Cohort,
+    card_facts,
+    figures_text,
+    free_target,
+    read_training_cohort,
+    say_where,
+    train_all,
+    training_packages,
+)
 from ICHWeakSegLib.ct.errors import InputError
 
 if TYPE_CHECKING:
     from ICHWeakSegLib.models import Model
     from ICHWeakSegLib.training.cache import Cropped
-    from ICHWeakSegLib.training.cases import Case
     from ICHWeakSegLib.training.train_segmenter import SegmenterRecipe
 
 # As `PRESETS` of networks.segmenter, which needs torch.
@@ -32,18 +40,7 @@ def add_to(kinds: argparse._SubParsersAction) -> None:
         "image-level labels, on pseudo-masks, or on masks that people drew. A run that was stopped goes on "
         "when the same command is given again.",
     )
-    kind.add_argument(
-        "data",
-        metavar="DATA",
-        help="slice pairs (brain/, bone/), volumes, or RSNA 2019 DICOM files; see --labels",
-    )
-    kind.add_argument(
-        "--labels", metavar="CSV", help="label table; default: slices.csv or the only CSV in DATA"
-    )
-    kind.add_argument(
-        "--output", required=True, metavar="DIR", help="the run's folder: checkpoints, curves, network"
-    )
-    kind.add_argument("--name", required=True, help="name of the model package, made in DIR/NAME")
+    add_data_options(kind)
     kind.add_argument(
         "--beside",
         metavar="NAME|DIR",
@@ -80,144 +77,67 @@ def add_to(kinds: argparse._SubParsersAction) -> None:
         metavar="W",
         help="weight of the image-level loss; default: 1 on painted, else 0",
     )
-    kind.add_argument(
-        "--folds", type=int, default=0, metavar="K", help="first measure by patient-wise K-fold"
-    )
-    kind.add_argument(
-        "--valid",
-        type=float,
-        default=0.15,
-        metavar="F",
-        help="share of patients for validation, up to 0.5; 0: train on all",
-    )
     kind.add_argument("--epochs", type=int, default=24, metavar="N", help="default: %(default)s")
     kind.add_argument("--steps", type=int, default=100, metavar="N", help="an epoch; default: %(default)s")
     kind.add_argument("--rate", type=float, default=1e-3, metavar="R", help="default: %(default)s")
     kind.add_argument("--rotation", type=float, metavar="DEG", help="augmentation; default: 15")
-    kind.add_argument("--seed", type=int, default=0, metavar="N")
-    kind.add_argument(
-        "--precision",
-        choices=("32-true", "bf16-mixed", "16-mixed"),
-        default="32-true",
-        help="default: %(default)s",
-    )
-    kind.add_argument("--attribution", default="", help="of the training data, for the model card")
-    kind.add_argument("--licence", default="", help="of the weights, for the model card")
-    kind.add_argument("--overwrite", action="store_true", help="replace a model package that is there")
-    kind.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto")
-    kind.add_argument("--threads", type=int, metavar="N", help="CPU threads")
-    kind.add_argument("--quiet", action="store_true")
+    add_run_options(kind)
     kind.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> None:
-    try:
+    with training_packages():
         import torch
 
-        from ICHWeakSegLib.training.cache import cached_cases
-        from ICHWeakSegLib.training.cases import read_cohort, split_patients
-        from ICHWeakSegLib.training.package import slice_auc
         from ICHWeakSegLib.training.segmenter_package import package_pair, package_segmenter
         from ICHWeakSegLib.training.train_segmenter import (
             check_segmenter,
             cross_validate_segmenter,
             train_segmenter,
         )
-    except ModuleNotFoundError as problem:
-        if not problem.name or problem.name.startswith("ICHWeakSegLib"):
-            raise
-        raise InputError(
-            f"Training needs the Python package {problem.name}, which is missing: "
-            'install it with pip install "ichweakseg[training]".'
-        ) from problem
 
     check_options(options)
     if options.threads:
         torch.set_num_threads(options.threads)
     recipe = recipe_of(options)
-    folder = Path(options.output)
-    if (folder / options.name).exists() and not options.overwrite:
-        raise InputError(f"{folder / options.name} exists already: give another --name or --overwrite.")
+    target = free_target(options)
     classifier = _classifier(options.beside)
     with Bar(options.quiet) as bar:
-        cases = read_cohort(options.data, options.labels)
-        held: set[str] = set()
-        if options.valid:
-            parts = max(2, round(1 / options.valid))
-            held = split_patients(cases, parts, recipe.seed, "give a larger --valid, or --valid 0")[0]
-        if options.folds:
-            split_patients(cases, options.folds, recipe.seed, "give fewer --folds")
-        check_segmenter(recipe)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(
-                f"The folder {folder} cannot be made ({error.strerror}): choose another."
-            ) from error
-        crops = cached_cases(cases, recipe.preprocessing, folder / "cache", lambda *n: bar("reading CTs", *n))
-        crops, drawn = draw(options, recipe, cases, crops, folder, bar)
-
-    def told(epoch: int, metrics: dict[str, float]) -> None:
-        figures = [f"loss {metrics['train_loss']:.3f}"] if "train_loss" in metrics else []
-        figures += [f"slice AUC {metrics['val_auc']:.3f}"] if "val_auc" in metrics else []
-        print(f"Epoch {epoch} of {recipe.epochs}: {', '.join(figures)}", flush=True)
-
-    shared: dict[str, Any] = {
-        "device": options.device,
-        "quiet": options.quiet,
-        # A log file shows that it goes on; on a terminal the bar does.
-        "on_epoch": None if options.quiet or sys.stdout.isatty() else told,
-    }
-    results: dict[str, Any] = {}
-    scores: list[tuple[str, int, int, float]] = []
-    if options.folds:
-        scores = cross_validate_segmenter(recipe, crops, folder, options.folds, drawn, **shared)
-        results["slice_auc_cross_validated"] = round(slice_auc(scores), 4)
-        results["folds"] = options.folds
-        print(
-            f"Slice AUC, {options.folds}-fold by patient: {results['slice_auc_cross_validated']:.3f}",
-            flush=True,
-        )
-    trained = train_segmenter(
+        cohort = read_training_cohort(options, recipe, check_segmenter, bar)
+        drawn = draw(options, recipe, cohort, bar)
+    outcome = train_all(
+        options,
         recipe,
-        [case for case in crops if case.patient not in held],
-        [case for case in crops if case.patient in held],
-        folder / "final",
-        [case for case in drawn if case.patient not in held],
-        **shared,
+        cohort,
+        drawn,
+        cross_validate_segmenter,
+        train_segmenter,
+        lambda epoch, metrics: f"Epoch {epoch} of {recipe.epochs}: {figures_text(metrics)}",
     )
-    if len({label for *_, label, _ in trained.scores}) == 2:
-        results["slice_auc_validation"] = round(slice_auc(trained.scores), 4)
-    (folder / "results.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
-    place = folder / options.name
     if classifier is not None:
         package_pair(
-            place,
+            target,
             options.name,
             classifier,
             recipe,
-            trained.network,
-            crops,
-            {f"segmenter_{key}": value for key, value in results.items()},
+            outcome.network,
+            cohort.crops,
+            {f"segmenter_{key}": value for key, value in outcome.results.items()},
             mode=options.mode,
             overwrite=options.overwrite,
         )
     else:
         package_segmenter(
-            place,
+            target,
             options.name,
             recipe,
-            trained.network,
-            scores or trained.scores,
-            crops,
-            results,
-            data=f"{Path(options.data).resolve().name}: {len(crops)} CTs",
-            attribution=options.attribution,
-            licence=options.licence,
-            overwrite=options.overwrite,
+            outcome.network,
+            outcome.scores,
+            cohort.crops,
+            outcome.results,
+            **card_facts(options, cohort),
         )
-    print(f"Model {options.name} is ready in {place}.")
-    print(f"Learning curves: {folder / 'final' / 'curves.png'}")
+    say_where(options, target)
 
 
 def _classifier(name: str | None) -> Model | None:
@@ -242,19 +162,11 @@ def check_options(options: argparse.Namespace) -> None:
     Raises:
         InputError: the first one found.
     """
-    from ICHWeakSegLib.commands.train import check_device, check_name
-
-    check_name(options.name)
-    for flag in ("epochs", "steps", "size", "painted", "threads"):
+    check_shared_options(options)
+    for flag in ("epochs", "steps", "size", "painted"):
         value = getattr(options, flag)
         if value is not None and value < 1:
             raise InputError(f"--{flag} needs at least 1, not {value}.")
-    if options.folds != 0 and options.folds < 2:
-        raise InputError(f"--folds needs at least 2, or 0 for none, not {options.folds}.")
-    if not 0 <= options.valid <= 0.5:
-        raise InputError(f"--valid is a share from 0 to 0.5, not {options.valid:g}.")
-    if options.rotation is not None and not 0 <= options.rotation <= 180:
-        raise InputError(f"--rotation lies between 0 and 180 degrees, not {options.rotation:g}.")
     for flag, value in (("--rate", options.rate), ("--pixel-mm", options.pixel_mm)):
         if not (value > 0 and math.isfinite(value)):
             raise InputError(f"{flag} is a number above 0, not {value:g}.")
@@ -265,7 +177,6 @@ def check_options(options: argparse.Namespace) -> None:
         raise InputError(
             "--masks is the folder of masks of --on masks or --on pseudo-masks: give both, or none of them."
         )
-    check_device(options.device)
 
 
 def recipe_of(options: argparse.Namespace) -> SegmenterRecipe:
@@ -317,32 +228,24 @@ def recipe_of(options: argparse.Namespace) -> SegmenterRecipe:
     )
 
 
-def draw(
-    options: argparse.Namespace,
-    recipe: SegmenterRecipe,
-    cases: list[Case],
-    crops: list[Cropped],
-    folder: Path,
-    bar: Bar,
-) -> tuple[list[Cropped], list[Cropped]]:
-    """The crops, with masks where there are any, and painted volumes where they are asked for."""
-    wishes = recipe.preprocessing
+def draw(options: argparse.Namespace, recipe: SegmenterRecipe, cohort: Cohort, bar: Bar) -> list[Cropped]:
+    """Painted volumes where they are asked for; else the cohort's crops get their masks."""
+    wishes, cache = recipe.preprocessing, cohort.folder / "cache"
     if options.on == "painted":
         from ICHWeakSegLib.training.painted_volumes import painted_volumes
 
         spacing = (wishes.slice_mm or 5.0, wishes.pixel_mm, wishes.pixel_mm)
-        drawn = painted_volumes(
-            crops,
+        return painted_volumes(
+            cohort.crops,
             options.painted,
             spacing,
-            folder / "cache",
+            cache,
             options.seed,
             lambda *n: bar("painting bleeds", *n),
         )
-        return crops, drawn
     from ICHWeakSegLib.training.voxel_masks import masked_cases
 
-    masked = masked_cases(
-        cases, crops, options.masks, wishes, folder / "cache", lambda *n: bar("reading masks", *n)
+    cohort.crops = masked_cases(
+        cohort.cases, cohort.crops, options.masks, wishes, cache, lambda *n: bar("reading masks", *n)
     )
-    return masked, []
+    return []

@@ -5,11 +5,19 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ICHWeakSegLib.commands.progress import Bar
+from ICHWeakSegLib.commands.train_options import add_data_options, add_run_options, check_shared_options
+from ICHWeakSegLib.commands.train_run import (
+    card_facts,
+    figures_text,
+    free_target,
+    read_training_cohort,
+    say_where,
+    train_all,
+    training_packages,
+)
 from ICHWeakSegLib.ct.errors import InputError
 
 if TYPE_CHECKING:
@@ -25,28 +33,7 @@ def add_to(kinds: argparse._SubParsersAction) -> None:
         description="Train a slice-sequence classifier from image-level labels in three stages: slices, "
         "sequences, maps. A run that was stopped goes on when the same command is given again.",
     )
-    kind.add_argument(
-        "data",
-        metavar="DATA",
-        help="slice pairs (brain/, bone/), volumes, or RSNA 2019 DICOM files; see --labels",
-    )
-    kind.add_argument(
-        "--labels", metavar="CSV", help="label table; default: slices.csv or the only CSV in DATA"
-    )
-    kind.add_argument(
-        "--output", required=True, metavar="DIR", help="the run's folder: checkpoints, curves, figures"
-    )
-    kind.add_argument("--name", required=True, help="name of the model, made in DIR/NAME")
-    kind.add_argument(
-        "--folds", type=int, default=0, metavar="K", help="first measure by patient-wise K-fold"
-    )
-    kind.add_argument(
-        "--valid",
-        type=float,
-        default=0.15,
-        metavar="F",
-        help="share of patients for validation, up to 0.5; 0: train on all",
-    )
+    add_data_options(kind)
     kind.add_argument("--backbone", metavar="NAME", help=f"timm ResNet; default: {BACKBONE}, half as wide")
     kind.add_argument(
         "--override",
@@ -116,29 +103,14 @@ def add_to(kinds: argparse._SubParsersAction) -> None:
         "--rotation", type=float, default=45.0, metavar="DEG", help="augmentation; default: %(default)s"
     )
     kind.add_argument("--patience", type=int, default=3, metavar="N", help="epochs; 0: never stop early")
-    kind.add_argument("--seed", type=int, default=0, metavar="N")
-    kind.add_argument(
-        "--precision",
-        choices=("32-true", "bf16-mixed", "16-mixed"),
-        default="32-true",
-        help="default: %(default)s",
-    )
-    kind.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto")
-    kind.add_argument("--threads", type=int, metavar="N", help="CPU threads")
-    kind.add_argument("--attribution", default="", help="of the training data, for the model card")
-    kind.add_argument("--licence", default="", help="of the weights, for the model card")
-    kind.add_argument("--overwrite", action="store_true", help="replace a model that is there")
-    kind.add_argument("--quiet", action="store_true")
+    add_run_options(kind)
     kind.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> None:
-    try:
+    with training_packages():
         import torch
 
-        from ICHWeakSegLib.training.cache import cached_cases
-        from ICHWeakSegLib.training.cases import read_cohort, split_patients
-        from ICHWeakSegLib.training.package import slice_auc
         from ICHWeakSegLib.training.painted_volumes import painted_volumes
         from ICHWeakSegLib.training.sequence_package import package_sequence
         from ICHWeakSegLib.training.train_sequence import (
@@ -146,87 +118,43 @@ def run(options: argparse.Namespace) -> None:
             cross_validate_sequence,
             train_sequence,
         )
-    except ModuleNotFoundError as problem:
-        if not problem.name or problem.name.startswith("ICHWeakSegLib"):
-            raise
-        raise InputError(
-            f"Training needs the Python package {problem.name}, which is missing: "
-            'install it with pip install "ichweakseg[training]".'
-        ) from problem
 
     check_options(options)
     if options.threads:
         torch.set_num_threads(options.threads)
-    folder = Path(options.output)
-    target = folder / options.name
-    if target.exists() and not options.overwrite:
-        raise InputError(f"{target} exists already: give another --name or --overwrite.")
+    target = free_target(options)
     recipe = recipe_of(options)
     with Bar(options.quiet) as bar:
-        cases = read_cohort(options.data, options.labels)
-        held: set[str] = set()
-        if options.valid:
-            parts = max(2, round(1 / options.valid))
-            held = split_patients(cases, parts, recipe.seed, "give a larger --valid, or --valid 0")[0]
-        if options.folds:
-            split_patients(cases, options.folds, recipe.seed, "give fewer --folds")
-        check_sequence(recipe)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(
-                f"The folder {folder} cannot be made ({error.strerror}): choose another."
-            ) from error
-        wishes, cache = recipe.preprocessing, folder / "cache"
-        crops = cached_cases(cases, wishes, cache, lambda *n: bar("reading CTs", *n))
-        spacing = (wishes.slice_mm or 5.0, wishes.pixel_mm, wishes.pixel_mm)
+        cohort = read_training_cohort(options, recipe, check_sequence, bar)
+        wishes = recipe.preprocessing
         painted = painted_volumes(
-            crops, options.painted, spacing, cache, recipe.seed, lambda *n: bar("painting bleeds", *n)
+            cohort.crops,
+            options.painted,
+            (wishes.slice_mm or 5.0, wishes.pixel_mm, wishes.pixel_mm),
+            cohort.folder / "cache",
+            recipe.seed,
+            lambda *n: bar("painting bleeds", *n),
         )
-
-    def told(stage: str, epoch: int, metrics: dict[str, float]) -> None:
-        figures = [f"loss {metrics['train_loss']:.3f}"] if "train_loss" in metrics else []
-        figures += [f"slice AUC {metrics['val_auc']:.3f}"] if "val_auc" in metrics else []
-        print(f"Stage {stage}, epoch {epoch}: {', '.join(figures)}", flush=True)
-
-    shared: dict[str, Any] = {
-        "device": options.device,
-        "quiet": options.quiet,
-        # A log file shows that it goes on; on a terminal the bar does.
-        "on_epoch": None if options.quiet or sys.stdout.isatty() else told,
-    }
-    results: dict[str, Any] = {}
-    scores: list[tuple[str, int, int, float]] = []
-    if options.folds:
-        scores = cross_validate_sequence(recipe, crops, folder, options.folds, painted, **shared)
-        results["slice_auc_cross_validated"] = round(slice_auc(scores), 4)
-        results["folds"] = options.folds
-        print(
-            f"Slice AUC, {options.folds}-fold by patient: {results['slice_auc_cross_validated']:.3f}",
-            flush=True,
-        )
-    train = [case for case in crops if case.patient not in held]
-    valid = [case for case in crops if case.patient in held]
-    mine = [case for case in painted if case.patient not in held]
-    trained = train_sequence(recipe, train, valid, folder / "final", mine, **shared)
-    if len({label for *_, label, _ in trained.scores}) == 2:
-        results["slice_auc_validation"] = round(slice_auc(trained.scores), 4)
+    outcome = train_all(
+        options,
+        recipe,
+        cohort,
+        painted,
+        cross_validate_sequence,
+        train_sequence,
+        lambda stage, epoch, metrics: f"Stage {stage}, epoch {epoch}: {figures_text(metrics)}",
+    )
     package_sequence(
         target,
         options.name,
         recipe,
-        trained.network,
-        scores or trained.scores,
-        crops,
-        results,
-        data=f"{Path(options.data).resolve().name}: {len(crops)} CTs",
-        attribution=options.attribution,
-        licence=options.licence,
-        overwrite=options.overwrite,
+        outcome.network,
+        outcome.scores,
+        cohort.crops,
+        outcome.results,
+        **card_facts(options, cohort),
     )
-    (folder / "results.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
-    print(f"Model {options.name} is ready in {target}.")
-    print(f"Use it: ichweakseg segment CT --output OUT.seg.nrrd --model {target}")
+    say_where(options, target)
     print(f"Look at what it teaches: ichweakseg pseudo-masks CT --output OUT.seg.nrrd --model {target}")
 
 
@@ -236,24 +164,17 @@ def check_options(options: argparse.Namespace) -> None:
     Raises:
         InputError: the first one found.
     """
-    from ICHWeakSegLib.commands.train import check_name
-    from ICHWeakSegLib.settings import choose_device
-
-    check_name(options.name)
-    least = {"batch": 1, "run_batch": 1, "samples": 1, "runs": 1, "threads": 1, "layers": 1, "hidden": 1}
+    check_shared_options(options)
+    least = {"batch": 1, "run_batch": 1, "samples": 1, "runs": 1, "layers": 1, "hidden": 1}
     least |= {"size": 32, "run_length": 2, "overlap": 0, "patience": 0, "painted": 0, "reader_epochs": 0}
     for name, low in least.items():
         value = getattr(options, name)
         if value is not None and value < low:
             flag = "--run" if name == "run_length" else f"--{name.replace('_', '-')}"
             raise InputError(f"{flag} needs at least {low}, not {value}.")
-    if options.folds != 0 and options.folds < 2:
-        raise InputError(f"--folds needs at least 2, or 0 for none, not {options.folds}.")
     shares = (
-        ("--valid", options.valid, 0.5),
         ("--painted-share", options.painted_share, 0.99),
         ("--dropout", options.dropout, 0.99),
-        ("--rotation", options.rotation, 180),
     )
     for flag, value, high in shares:
         if not 0 <= value <= high:
@@ -261,7 +182,6 @@ def check_options(options: argparse.Namespace) -> None:
     for flag, value in (*(("--rates", rate) for rate in options.rates), ("--pixel-mm", options.pixel_mm)):
         if not (value > 0 and math.isfinite(value)):
             raise InputError(f"{flag} takes numbers above 0, not {value:g}.")
-    choose_device(options.device)
 
 
 def recipe_of(options: argparse.Namespace) -> SequenceRecipe:
