@@ -154,7 +154,7 @@ def segment(
     from ICHWeakSegLib.ct import AxialGrid, read_ct
     from ICHWeakSegLib.ct.brain_mask import BrainMask
     from ICHWeakSegLib.ct.network_input import NetworkInput
-    from ICHWeakSegLib.look import LOOKS, Seen
+    from ICHWeakSegLib.look import Seen, look
     from ICHWeakSegLib.models import load_model
     from ICHWeakSegLib.second_network import joined, network_mask
 
@@ -185,7 +185,7 @@ def segment(
         source = NetworkInput(grid, brain, model.card.preprocessing)
         seen = Seen(model.card, settings, source, _slab_gate(gate, source))
         seen.warnings += [*ct.warnings, *grid.warnings]
-        LOOKS[model.card.architecture.kind](model.network.to(place), seen, step)
+        look(model.network.to(place), seen, step)
         maps = SquareMaps(source, seen.squares)
         brain_hu = source.median_brain_hu
         blood = cut_maps(maps, grid, brain, brain_hu, settings.cut, step)

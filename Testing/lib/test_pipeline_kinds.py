@@ -1,6 +1,9 @@
 """The one pipeline with every kind of network, and with a gate in place of the classifier's decision."""
 
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -228,3 +231,14 @@ class TestCard:
         data["segmenter"]["mode"] = "sometimes"
         with pytest.raises(ModelError, match=r"segmenter\.mode"):
             card_from_dict(data)
+
+
+def test_a_classifier_does_not_import_monai(models, pair, tmp_path):
+    """It takes seconds, at every start of the command line and of the worker."""
+    code = (
+        "import sys; sys.path.insert(0, 'Testing/lib'); from phantom_heads import head\n"
+        f"from ICHWeakSegLib import segment; segment(head().ct, {str(models / 'plain')!r})\n"
+        "sys.exit('monai' in sys.modules)"
+    )
+    root = Path(__file__).parents[2]
+    assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
