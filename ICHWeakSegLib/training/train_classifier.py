@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,8 +11,6 @@ from typing import Any
 import lightning
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
-from lightning.pytorch.loggers import CSVLogger
 from safetensors.torch import save_file
 from torch.utils.data import DataLoader
 
@@ -24,16 +21,9 @@ from ICHWeakSegLib.training.cache import Cropped
 from ICHWeakSegLib.training.cases import split_patients
 from ICHWeakSegLib.training.claim import claim
 from ICHWeakSegLib.training.classifier_module import ClassifierModule
-from ICHWeakSegLib.training.curves import draw_curves
 from ICHWeakSegLib.training.dataset import Augmentation, SliceDataset, balanced_sampler
+from ICHWeakSegLib.training.lightning_run import run_lightning
 from ICHWeakSegLib.training.resumable import (
-    EpochBar,
-    OnEpoch,
-    RandomState,
-    WholeCheckpoints,
-    fit,
-    free_log,
-    quiet_lightning,
     write_whole,
 )
 
@@ -159,55 +149,26 @@ def train_classifier(
         head_epochs=recipe.head_epochs,
         painted_weight=recipe.painted_weight,
     )
-    best = ModelCheckpoint(folder, "best", monitor="val_auc", mode="max", save_weights_only=True)
-    early = EarlyStopping("val_auc", mode="max", patience=recipe.patience)
-    # The last one comes last: it has to know what the others saw in its epoch.
-    last = ModelCheckpoint(
-        folder, "last", enable_version_counter=False, every_n_epochs=1, save_on_train_epoch_end=True
+    metrics = run_lightning(
+        module,
+        loader,
+        valid_loader,
+        folder,
+        sampler.generator,
+        epochs=recipe.epochs,
+        precision=recipe.precision,
+        device=device,
+        quiet=quiet,
+        on_epoch=on_epoch,
+        patience=recipe.patience,
+        # Without early stopping the validation only draws a curve.
+        check_every=1 if recipe.patience else 4,
     )
-    stops = bool(valid_loader and recipe.patience)
-    callbacks = [RandomState(sampler.generator), *([early, best] if stops else []), last]
-    if on_epoch:
-        callbacks.append(OnEpoch(on_epoch))
-    bar = not quiet and sys.stdout.isatty()
-    if bar:
-        callbacks.append(EpochBar())
-    saved = folder / "last.ckpt"
-    epochs = recipe.epochs
-    if saved.exists():
-        before = torch.load(saved, weights_only=True, map_location="cpu")
-        if before["callbacks"].get(early.state_key, {}).get("wait_count", 0) >= recipe.patience > 0:
-            epochs = before["epoch"] + 1  # it had stopped early
-    with quiet_lightning():
-        trainer = lightning.Trainer(
-            accelerator={"auto": "auto", "cpu": "cpu", "cuda": "gpu", "mps": "mps"}[device],
-            devices=1,
-            max_epochs=epochs,
-            precision=recipe.precision,
-            gradient_clip_val=1.0,
-            callbacks=callbacks,
-            plugins=[WholeCheckpoints()],
-            logger=CSVLogger(folder, name="", version=free_log(folder), flush_logs_every_n_steps=1),
-            log_every_n_steps=1_000_000,
-            enable_progress_bar=bar,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            # Without early stopping the validation only draws a curve.
-            check_val_every_n_epoch=1 if recipe.patience else 4,
-        )
-        fit(trainer, module, loader, valid_loader, saved if saved.exists() else None)
-    if stops and best.best_model_path:
-        chosen = folder / Path(best.best_model_path).name
-        state = torch.load(chosen, weights_only=True, map_location="cpu")["state_dict"]
-        module.load_state_dict(state)
-    draw_curves(folder, folder / "curves.png")
     module.release()
     network = module.network.cpu().eval().requires_grad_(True)
-    if not all(bool(value.isfinite().all()) for value in network.parameters()):
-        raise InputError(f"The training in {folder} diverged: remove the folder and give a smaller rate.")
     save_file(network.state_dict(), folder / "network.safetensors")
     scores = score_slices(network, recipe, valid)
-    return Trained(network, scores, {key: float(value) for key, value in trainer.callback_metrics.items()})
+    return Trained(network, scores, metrics)
 
 
 @torch.inference_mode()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,8 +11,6 @@ from typing import Any
 import lightning
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.loggers import CSVLogger
 from safetensors.torch import save_file
 from torch.utils.data import DataLoader
 
@@ -24,16 +21,9 @@ from ICHWeakSegLib.networks.segmenter import PRESETS, Segmenter
 from ICHWeakSegLib.training.cache import Cropped
 from ICHWeakSegLib.training.cases import split_patients
 from ICHWeakSegLib.training.claim import claim
-from ICHWeakSegLib.training.curves import draw_curves
 from ICHWeakSegLib.training.dataset import Augmentation
+from ICHWeakSegLib.training.lightning_run import run_lightning
 from ICHWeakSegLib.training.resumable import (
-    EpochBar,
-    OnEpoch,
-    RandomState,
-    WholeCheckpoints,
-    fit,
-    free_log,
-    quiet_lightning,
     write_whole,
 )
 from ICHWeakSegLib.training.segmenter_dataset import CroppedPlanes, Mix, MixSampler, SegmenterDataset
@@ -152,41 +142,23 @@ def train_segmenter(
         recipe.weight_decay,
         steps=recipe.steps * recipe.epochs,
     )
-    last = ModelCheckpoint(
-        folder, "last", enable_version_counter=False, every_n_epochs=1, save_on_train_epoch_end=True
+    metrics = run_lightning(
+        module,
+        loader,
+        valid_loader,
+        folder,
+        sampler.generator,
+        epochs=recipe.epochs,
+        precision=recipe.precision,
+        device=device,
+        quiet=quiet,
+        on_epoch=on_epoch,
+        check_every=max(1, min(recipe.check_every, recipe.epochs)),
     )
-    callbacks: list[lightning.Callback] = [RandomState(sampler.generator), last]
-    if on_epoch:
-        callbacks.append(OnEpoch(on_epoch))
-    bar = not quiet and sys.stdout.isatty()
-    if bar:
-        callbacks.append(EpochBar())
-    saved = folder / "last.ckpt"
-    with quiet_lightning():
-        trainer = lightning.Trainer(
-            accelerator={"auto": "auto", "cpu": "cpu", "cuda": "gpu", "mps": "mps"}[device],
-            devices=1,
-            max_epochs=recipe.epochs,
-            precision=recipe.precision,
-            gradient_clip_val=1.0,
-            callbacks=callbacks,
-            plugins=[WholeCheckpoints()],
-            logger=CSVLogger(folder, name="", version=free_log(folder), flush_logs_every_n_steps=1),
-            log_every_n_steps=1_000_000,
-            enable_progress_bar=bar,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            check_val_every_n_epoch=max(1, min(recipe.check_every, recipe.epochs)),
-        )
-        fit(trainer, module, loader, valid_loader, saved if saved.exists() else None)
-    draw_curves(folder, folder / "curves.png")
     network = module.network.cpu().eval()
-    if not all(bool(value.isfinite().all()) for value in network.state_dict().values()):
-        raise InputError(f"The training in {folder} diverged: remove the folder and give a smaller rate.")
     save_file(network.state_dict(), folder / "network.safetensors")
     write_whole(folder / "segmenter.json", json.dumps(network.config, indent=1))
     scores = score_cases(network, recipe.preprocessing, valid)
-    metrics = {key: float(value) for key, value in trainer.callback_metrics.items()}
     return TrainedSegmenter(network, scores, metrics)
 
 

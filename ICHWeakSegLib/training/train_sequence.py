@@ -7,7 +7,6 @@ recurrent layers' head start before stage 2 ("reader") are ours.
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,8 +15,6 @@ from typing import Any
 import lightning
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
-from lightning.pytorch.loggers import CSVLogger
 from safetensors.torch import load_file
 from torch.utils.data import ConcatDataset, DataLoader
 
@@ -28,17 +25,10 @@ from ICHWeakSegLib.settings import choose_device
 from ICHWeakSegLib.training.cache import Cropped
 from ICHWeakSegLib.training.cases import split_patients
 from ICHWeakSegLib.training.claim import claim
-from ICHWeakSegLib.training.curves import draw_curves
 from ICHWeakSegLib.training.dataset import Augmentation, SliceDataset, balanced_sampler
+from ICHWeakSegLib.training.lightning_run import run_lightning
 from ICHWeakSegLib.training.package import operating_point
 from ICHWeakSegLib.training.resumable import (
-    EpochBar,
-    OnEpoch,
-    RandomState,
-    WholeCheckpoints,
-    fit,
-    free_log,
-    quiet_lightning,
     write_whole,
 )
 from ICHWeakSegLib.training.sequence_dataset import RunDataset, features_of_runs
@@ -267,48 +257,21 @@ def _fit_stage(
     module = SequenceModule(
         network.train(), stage, _rate(recipe, stage), recipe.weight_decay, steps=len(data.train) * epochs
     )
-    stops = bool(data.valid and recipe.patience)
-    best = ModelCheckpoint(folder, "best", monitor="val_auc", mode="max", save_weights_only=True)
-    early = EarlyStopping("val_auc", mode="max", patience=recipe.patience)
-    # The last one comes last: it has to know what the others saw in its epoch.
-    last = ModelCheckpoint(
-        folder, "last", enable_version_counter=False, every_n_epochs=1, save_on_train_epoch_end=True
+    run_lightning(
+        module,
+        data.train,
+        data.valid,
+        folder,
+        data.draws,
+        epochs=epochs,
+        precision=recipe.precision,
+        device=device,
+        quiet=quiet,
+        on_epoch=None if on_epoch is None else lambda *told: on_epoch(stage, *told),
+        patience=recipe.patience,
+        # Without early stopping the validation only draws a curve.
+        check_every=1 if recipe.patience else 4,
     )
-    callbacks = [RandomState(data.draws), *([early, best] if stops else []), last]
-    if on_epoch:
-        callbacks.append(OnEpoch(lambda *told: on_epoch(stage, *told)))
-    bar = not quiet and sys.stdout.isatty()
-    if bar:
-        callbacks.append(EpochBar())
-    saved = folder / "last.ckpt"
-    if saved.exists():
-        before = torch.load(saved, weights_only=True, map_location="cpu")
-        if before["callbacks"].get(early.state_key, {}).get("wait_count", 0) >= recipe.patience > 0:
-            epochs = before["epoch"] + 1  # it had stopped early
-    with quiet_lightning():
-        trainer = lightning.Trainer(
-            accelerator={"auto": "auto", "cpu": "cpu", "cuda": "gpu", "mps": "mps"}[device],
-            devices=1,
-            max_epochs=epochs,
-            precision=recipe.precision,
-            gradient_clip_val=1.0,
-            callbacks=callbacks,
-            plugins=[WholeCheckpoints()],
-            logger=CSVLogger(folder, name="", version=free_log(folder), flush_logs_every_n_steps=1),
-            log_every_n_steps=1_000_000,
-            enable_progress_bar=bar,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            # Without early stopping the validation only draws a curve.
-            check_val_every_n_epoch=1 if recipe.patience else 4,
-        )
-        fit(trainer, module, data.train, data.valid, saved if saved.exists() else None)
-    if stops and best.best_model_path:
-        chosen = folder / Path(best.best_model_path).name
-        module.load_state_dict(torch.load(chosen, weights_only=True, map_location="cpu")["state_dict"])
-    draw_curves(folder, folder / "curves.png")
-    if not all(bool(value.isfinite().all()) for value in network.state_dict().values()):
-        raise InputError(f"The training in {folder} diverged: remove the folder and give a smaller rate.")
     write_weights(network.cpu(), folder / NETWORK_FILE)
 
 
