@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import roc_auc_score, roc_curve
 
+from ICHWeakSegLib.ct.network_input import Preprocessing
 from ICHWeakSegLib.localize import METHODS
 from ICHWeakSegLib.models import Architecture, MapSettings, ModelCard, OperatingPoint, Training, save_model
 from ICHWeakSegLib.networks import SwinClassifier
@@ -86,35 +87,79 @@ def package(
         more: further fields of `ModelCard`.
     """
     classes, target = OUTPUTS[recipe.strategy]
-    labels = np.concatenate([case.labels[:, 0] for case in cases])
     overrides = {key: value for key, value in recipe.overrides.items() if key != "pretrained"}
-    card = ModelCard(
-        name=name,
+    card = trained_card(
+        name,
+        recipe.preprocessing,
+        scores,
+        cases,
+        f"{recipe.epochs} epochs, batch {recipe.batch}, AdamW {recipe.rate:g}, {recipe.schedule}, "
+        f"painted share {recipe.painted_share:g}, seed {recipe.seed}",
+        data=data,
+        attribution=attribution,
+        licence=licence,
         version=version,
+        results=results,
         architecture=Architecture(
             recipe.backbone, len(classes), in_chans=len(recipe.preprocessing.windows), overrides=overrides
         ),
         strategy=recipe.strategy,
         classes=tuple(classes),
         target=target,
-        preprocessing=recipe.preprocessing,
-        operating=operating_point(scores),
         map=map_settings(recipe, network),
         description=f"Slice classifier for HGI-SAM, trained on {data}",
-        training=Training(
-            data=data,
-            attribution=attribution,
-            licence=licence,
-            patients=len({case.patient for case in cases}),
-            slices=len(labels),
-            recipe=(
-                f"Image-level labels ({int((labels == 1).sum())} positive slices), {recipe.epochs} epochs, "
-                f"batch {recipe.batch}, AdamW {recipe.rate:g}, {recipe.schedule}, "
-                f"painted share {recipe.painted_share:g}, seed {recipe.seed}"
-            ),
-        ),
-        results=results,
-        licence=licence,
-        limits=("For research use only.", "Measured only on the data named above."),
     )
     return save_model(folder, replace(card, **more), network, overwrite=overwrite)
+
+
+def trained_card(
+    name: str,
+    preprocessing: Preprocessing,
+    scores: Scores,
+    cases: list[Cropped],
+    how: str,
+    *,
+    data: str,
+    attribution: str,
+    licence: str,
+    learned: str = "Image-level labels",
+    **own: Any,
+) -> ModelCard:
+    """The card of a network that was trained here.
+
+    Args:
+        scores: of patients that were not trained on; they set the operating point.
+        cases: what the network was trained and validated on.
+        how: the recipe in words; labels and positive slices are told before it.
+        learned: what it learned from.
+        own: further fields of `ModelCard`.
+    """
+    return ModelCard(
+        name=name,
+        preprocessing=preprocessing,
+        operating=operating_point(scores),
+        training=training_facts(cases, how, data, attribution, licence, learned),
+        licence=licence,
+        limits=("For research use only.", "Measured only on the data named above."),
+        **own,
+    )
+
+
+def training_facts(
+    cases: list[Cropped],
+    how: str,
+    data: str = "",
+    attribution: str = "",
+    licence: str = "",
+    learned: str = "Image-level labels",
+) -> Training:
+    """What a card says of the training; arguments as `trained_card`."""
+    labels = np.concatenate([case.labels[:, 0] for case in cases])
+    return Training(
+        data=data,
+        attribution=attribution,
+        licence=licence,
+        patients=len({case.patient for case in cases}),
+        slices=len(labels),
+        recipe=f"{learned} ({int((labels == 1).sum())} positive slices), {how}",
+    )

@@ -6,8 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ICHWeakSegLib.localize.methods import PROBABILITY
 from ICHWeakSegLib.models import (
     Architecture,
@@ -15,12 +13,11 @@ from ICHWeakSegLib.models import (
     Model,
     ModelCard,
     SegmenterPart,
-    Training,
     save_model,
 )
 from ICHWeakSegLib.networks.segmenter import Segmenter
 from ICHWeakSegLib.training.cache import Cropped
-from ICHWeakSegLib.training.package import Scores, operating_point
+from ICHWeakSegLib.training.package import Scores, trained_card, training_facts
 from ICHWeakSegLib.training.train_segmenter import SegmenterRecipe
 
 LEARNED_ON = {
@@ -55,24 +52,27 @@ def package_segmenter(
         more: further fields of `ModelCard`.
     """
     learned = LEARNED_ON[recipe.loss]
-    card = ModelCard(
-        name=name,
+    card = trained_card(
+        name,
+        recipe.preprocessing,
+        scores,
+        cases,
+        _how(recipe),
+        learned=learned.capitalize(),
+        data=data,
+        attribution=attribution,
+        licence=licence,
         version=version,
+        results=results,
         architecture=Architecture(
             network.kind.replace("-", "_"), 1, "segmenter", network.windows, arguments=network.config
         ),
         strategy="binary-sigmoid",
         classes=("any",),
         target=0,
-        preprocessing=recipe.preprocessing,
-        operating=operating_point(scores),
         map=MapSettings(PROBABILITY, 0.5, "threshold"),
         method=PROBABILITY,
         description=f"Segmentation network ({network.kind}) from {learned}, trained on {data}",
-        training=_training(recipe, cases, data, attribution, licence),
-        results=results,
-        licence=licence,
-        limits=("For research use only.", "Measured only on the data named above."),
     )
     return save_model(folder, replace(card, **more), network, overwrite=overwrite)
 
@@ -108,7 +108,7 @@ def package_pair(
         training=replace(
             own.training,
             recipe=f"{own.training.recipe}. Segmentation network: "
-            f"{_training(recipe, cases, '', '', '').recipe}",
+            f"{training_facts(cases, _how(recipe), learned=LEARNED_ON[recipe.loss].capitalize()).recipe}",
         ),
         results={**own.results, **results},
     )
@@ -117,19 +117,8 @@ def package_pair(
     )
 
 
-def _training(
-    recipe: SegmenterRecipe, cases: list[Cropped], data: str, attribution: str, licence: str
-) -> Training:
-    labels = np.concatenate([case.labels[:, 0] for case in cases])
-    return Training(
-        data=data,
-        attribution=attribution,
-        licence=licence,
-        patients=len({case.patient for case in cases}),
-        slices=len(labels),
-        recipe=(
-            f"{LEARNED_ON[recipe.loss].capitalize()} ({int((labels == 1).sum())} positive slices), "
-            f"{recipe.epochs * recipe.steps} steps of {sum(vars(recipe.mix).values())} slices, "
-            f"AdamW {recipe.rate:g}, seed {recipe.seed}"
-        ),
+def _how(recipe: SegmenterRecipe) -> str:
+    return (
+        f"{recipe.epochs * recipe.steps} steps of {recipe.mix.batch} slices, AdamW {recipe.rate:g}, "
+        f"seed {recipe.seed}"
     )
