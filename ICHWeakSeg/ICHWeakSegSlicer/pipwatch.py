@@ -170,13 +170,11 @@ def endTree(process: subprocess.Popen, grace: float = GRACE) -> None:
     else:
         family = _family(process.pid)
         _signal(family, signal.SIGINT)
-        deadline = time.monotonic() + grace
-        while time.monotonic() < deadline:
-            process.poll()
-            if not _alive(family):
-                break
-            time.sleep(TICK)
-        _signal(_alive(family) | _alive(_family(process.pid)), signal.SIGKILL)
+        _awaitEnd(process, family, grace)
+        family |= _family(process.pid)
+        _signal(_alive(family), signal.SIGKILL)
+        # A killed child ends a moment after the signal, and only the first process can be waited for.
+        _awaitEnd(process, family, GRACE)
     try:
         process.wait(grace)
     except subprocess.TimeoutExpired:
@@ -186,6 +184,16 @@ def endTree(process: subprocess.Popen, grace: float = GRACE) -> None:
 def _isInstaller(args: list[str]) -> bool:
     args = [str(arg) for arg in args]
     return "-m" in args[:-1] and args[args.index("-m") + 1] in INSTALLERS
+
+
+def _awaitEnd(process: subprocess.Popen, family: set[int], seconds: float) -> None:
+    """Wait until a process and its family have ended, for so many seconds at most."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        process.poll()
+        if not _alive(family):
+            return
+        time.sleep(TICK)
 
 
 def _signal(pids: set[int], number: int) -> None:
