@@ -12,9 +12,11 @@ from ICHWeakSegLib.ct.errors import InputError
 from ICHWeakSegLib.ct.patches import WHOLE, Patch
 from ICHWeakSegLib.refine import (
     HuOptions,
+    HysteresisOptions,
     KMeansOptions,
     bounding_box,
     refine_hu,
+    refine_hysteresis,
     refine_kmeans,
     refine_otsu,
     refine_threshold,
@@ -24,10 +26,14 @@ if TYPE_CHECKING:
     from ICHWeakSegLib.ct import AxialGrid
     from ICHWeakSegLib.ct.brain_mask import BrainMask
 
-REFINEMENTS = ("hu", "threshold", "otsu", "kmeans")
-Options = HuOptions | KMeansOptions
+REFINEMENTS = ("hu", "threshold", "otsu", "kmeans", "hysteresis")
+Options = HuOptions | KMeansOptions | HysteresisOptions
 # Those that have options of their own.
-OPTIONS_OF: dict[str, type[Options]] = {"hu": HuOptions, "kmeans": KMeansOptions}
+OPTIONS_OF: dict[str, type[Options]] = {
+    "hu": HuOptions,
+    "kmeans": KMeansOptions,
+    "hysteresis": HysteresisOptions,
+}
 
 # Called as (stage, done, total).
 Progress = Callable[[str, int, int], None]
@@ -152,6 +158,8 @@ def _mask(
         return refine_threshold(planes, inside, how.threshold)
     if how.refine == "otsu":
         return refine_otsu(planes, inside)
+    if how.refine == "hysteresis":
+        return refine_hysteresis(planes, inside, grid.slice_ml[run], how.threshold, how.options)
     hu = [grid.slice_hu(s)[box] for s in run]
     if how.refine == "kmeans":
         return refine_kmeans(hu, planes, inside, how.threshold, how.options)

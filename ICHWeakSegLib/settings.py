@@ -20,14 +20,14 @@ class Settings:
         method: localization, a name in `localize.METHODS`.
         cut: how maps become a mask.
         probability: from which on a slice is positive.
-        sensitivity: slice sensitivity that `probability` was chosen for; None for the card's own.
+        sensitivity: slice sensitivity, or its name, that `probability` was chosen for; None for the card's own.
         method_options: further arguments of the localization.
     """
 
     method: str
     cut: Cut
     probability: float
-    sensitivity: float | None
+    sensitivity: float | str | None
     method_options: dict[str, Any] = field(repr=False, default_factory=dict)
 
     @classmethod
@@ -37,7 +37,7 @@ class Settings:
         method: str | None = None,
         refine: str | None = None,
         threshold: float | None = None,
-        sensitivity: float | None = None,
+        sensitivity: float | str | None = None,
     ) -> Settings:
         """The card's settings, with what is not None here in their place.
 
@@ -59,7 +59,7 @@ class Settings:
         own = method == card.map.method
         if threshold is None:
             threshold = card.map.threshold if own else known[method]
-        if sensitivity is not None and not 0 <= sensitivity <= 1:
+        if not (sensitivity is None or isinstance(sensitivity, str) or 0 <= sensitivity <= 1):
             raise InputError(f"The sensitivity lies between 0 and 1; {sensitivity:g} does not.")
         kind = OPTIONS_OF.get(refine)
         wishes = card.map.refine_options if refine == own_refine else {}

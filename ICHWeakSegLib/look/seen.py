@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ICHWeakSegLib.look.neighbours import smooth_over_slices
+
 if TYPE_CHECKING:
     from ICHWeakSegLib.ct.network_input import NetworkInput
     from ICHWeakSegLib.models import ModelCard
@@ -56,14 +58,19 @@ class Seen:
         return [slab for slab in range(len(self.source)) if self.source.slab_has_brain(slab)]
 
     def decide(self) -> list[int]:
-        """Fill `positive` from the probabilities or the gate, and return the positive slabs."""
+        """Fill `positive` from the probabilities or the gate, and return the positive slabs.
+
+        Where the card says so, the probabilities of blood become means with the neighbouring slabs' before.
+        """
+        here = np.zeros(len(self.source), bool)
+        here[self.slabs()] = True
+        column = self.probabilities[:, self.card.target]
+        column[:] = smooth_over_slices(column, self.card.operating.smoothing, here)
         if self.gate is None:
             self.positive[:] = self.probabilities[:, self.card.target] >= self.settings.probability
         else:
             self.positive[:] = self.gate
-        without = np.ones(len(self.source), bool)
-        without[self.slabs()] = False
-        self.positive[without] = False
+        self.positive &= here
         return np.flatnonzero(self.positive).tolist()
 
     def notice(self, sentence: str) -> None:

@@ -14,13 +14,11 @@ if TYPE_CHECKING:
 def look_with_segmenter(network: Segmenter, seen: Seen, step: Step) -> None:
     """Fill probabilities, positive slabs and their maps."""
     todo, squares = seen.slabs(), {}
-    gate = seen.gate
     for done, (slab, square, score) in enumerate(
         segmenter_passes(network, seen.source, todo, notice=seen.notice)
     ):
         step(LOOKING, done, len(todo))
         seen.probabilities[slab, seen.card.target] = score
-        # Only those of slabs that will be positive are kept.
-        if gate[slab] if gate is not None else score >= seen.settings.probability:
-            squares[slab] = square
-    seen.squares = {slab: squares[slab] for slab in seen.decide() if slab in squares}
+        # Its neighbours have a say about the slab: which maps are wanted is known at the end.
+        squares[slab] = square
+    seen.squares = {slab: squares[slab] for slab in seen.decide()}

@@ -29,6 +29,7 @@ _BACKBONE = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)?")
 _SLUG = re.compile(r"[a-z0-9]+([-_+][a-z0-9]+)*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 KINDS = ("swin-classifier", "sequence-classifier", "segmenter")
+POINTS = ("low", "normal", "high")
 MODES = ("map", "network", "either", "both")
 # A card may shape the network but never send timm to another file or to the network.
 _FORBIDDEN_OVERRIDES = ("pretrained", "checkpoint", "cache", "file", "url", "hf_hub", "features_only")
@@ -65,10 +66,15 @@ class OperatingPoint:
     Attributes:
         probability: the default threshold.
         table: (sensitivity, probability) pairs, sensitivity rising and probability falling.
+        points: named probabilities (`low`, `normal`, `high` sensitivity), measured as the model is used.
+        smoothing: weights of the neighbouring slabs at a distance of 1, 2, ... beside the slab's own 1; its
+            probability is the weighted mean. Empty: each slab by itself.
     """
 
     probability: float = 0.5
     table: tuple[tuple[float, float], ...] = ()
+    points: dict[str, float] = field(default_factory=dict)
+    smoothing: tuple[float, ...] = ()
     extra: dict[str, Any] = field(default_factory=dict, compare=False)
 
 
@@ -182,11 +188,11 @@ class ModelCard:
         """Name of the class that decides about a slice."""
         return self.classes[self.target]
 
-    def operating_point(self, sensitivity: float | None = None) -> float:
+    def operating_point(self, sensitivity: float | str | None = None) -> float:
         """Threshold on a slice's probability.
 
         Args:
-            sensitivity: wanted slice-level sensitivity, 0-1; None for the card's default.
+            sensitivity: wanted slice-level sensitivity, 0-1, or one of `POINTS`; None for the card's default.
 
         Returns:
             The probability, linear between the table's entries.
@@ -196,6 +202,12 @@ class ModelCard:
         """
         if sensitivity is None:
             return self.operating.probability
+        if isinstance(sensitivity, str):
+            points = {"normal": self.operating.probability, **self.operating.points}
+            if sensitivity not in points:
+                known = ", ".join(name for name in POINTS if name in points)
+                raise ModelError(f"Model {self.name} knows the sensitivities {known}, not {sensitivity!r}.")
+            return points[sensitivity]
         table = self.operating.table
         if not table:
             raise ModelError(f"Model {self.name} has no table of sensitivities: give a probability instead.")
@@ -234,6 +246,9 @@ def card_from_dict(data: object, source: str = CARD_FILE) -> ModelCard:
     target = top.integer("target", low=0)
     if target >= len(classes):
         raise top.error("target", f"is {target}, but there are only {len(classes)} classes")
+    operating = _operating(top.section("operating_point", required=False))
+    if operating.smoothing and architecture.kind == "swin-classifier":
+        raise top.error("operating_point", "has smoothing, which a swin-classifier does not know")
     return ModelCard(
         name=name,
         version=version,
@@ -242,7 +257,7 @@ def card_from_dict(data: object, source: str = CARD_FILE) -> ModelCard:
         classes=classes,
         target=target,
         preprocessing=_preprocessing(top.section("preprocessing"), architecture.in_chans),
-        operating=_operating(top.section("operating_point", required=False)),
+        operating=operating,
         map=_map(top.section("map", required=False)),
         method=_slug(top, "method", "hgi-sam"),
         description=top.text("description", ""),
@@ -269,6 +284,9 @@ def card_to_dict(card: ModelCard) -> dict[str, Any]:
         if ordered[optional] is None:
             del ordered[optional]
     # Cards of the first kind stay as they were.
+    for late in ("points", "smoothing"):
+        if not ordered["operating_point"][late]:
+            del ordered["operating_point"][late]
     if not ordered["architecture"]["arguments"]:
         del ordered["architecture"]["arguments"]
     return ordered
@@ -405,7 +423,16 @@ def _operating(section: Section) -> OperatingPoint:
     for before, after in itertools.pairwise(table):
         if after[0] <= before[0] or after[1] > before[1]:
             raise section.error("table", "must have rising sensitivities and falling probabilities")
-    return OperatingPoint(probability, table, section.extra())
+    points = section.mapping("points")
+    if not all(
+        name in POINTS and isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
+        for name, value in points.items()
+    ):
+        raise section.error("points", f"must give probabilities of 0-1 to {', '.join(POINTS)}")
+    smoothing = section.numbers("smoothing", ())
+    if not all(0 <= weight <= 1 for weight in smoothing):
+        raise section.error("smoothing", "must hold weights of 0-1")
+    return OperatingPoint(probability, table, points, smoothing, section.extra())
 
 
 def _map(section: Section) -> MapSettings:

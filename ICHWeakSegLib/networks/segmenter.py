@@ -65,6 +65,7 @@ class Segmenter(nn.Module):
         fold: folds `fold` x `fold` pixels into channels before the network and its logits out of channels
             behind it (sub-pixel convolution, arXiv 1609.05158): 2 saves most of the work at full resolution.
         top_k: pixels whose mean logit is the slice's logit.
+        members: networks of this kind side by side, whose mean logit counts; see `committee`.
         arguments: passed on to MONAI's network (plain JSON): `features`, `channels`, `strides`,
             `feature_size`, `norm`, `dropout` ...
 
@@ -85,6 +86,7 @@ class Segmenter(nn.Module):
         mirror: bool = False,
         fold: int = 1,
         top_k: int = 40,
+        members: int = 1,
         **arguments: Any,
     ) -> None:
         super().__init__()
@@ -95,14 +97,18 @@ class Segmenter(nn.Module):
             ("context", context, 0),
             ("fold", fold, 1),
             ("top_k", top_k, 1),
+            ("members", members, 1),
         ):
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise ValueError(f"{name} is a whole number of at least {least}, not {value!r}.")
         self.kind, self.windows, self.context, self.mirror = kind, windows, context, bool(mirror)
-        self.fold, self.top_k, self.arguments = fold, top_k, dict(arguments)
+        self.fold, self.top_k, self.members, self.arguments = fold, top_k, members, dict(arguments)
         seen = self.in_chans * (2 if mirror else 1) * fold**2
         try:
-            self.network, self._multiple = _build(kind, seen, fold**2, arguments)
+            built = [_build(kind, seen, fold**2, arguments) for _ in range(members)]
+            self.network, self._multiple = built[0]
+            if members > 1:
+                self.network = _Mean([network for network, _ in built])
         except Exception as problem:
             # MONAI checks few arguments itself: a wrong one ends in any kind of error.
             reason = str(problem).strip().splitlines()[0] if str(problem).strip() else type(problem).__name__
@@ -123,6 +129,8 @@ class Segmenter(nn.Module):
             "mirror": self.mirror,
             "fold": self.fold,
             "top_k": self.top_k,
+            # Configurations of one network stay as they were.
+            **({"members": self.members} if self.members > 1 else {}),
             **self.arguments,
         }
 
@@ -158,6 +166,38 @@ class Segmenter(nn.Module):
     def slice_logits(self, logits: Tensor, brain: Tensor) -> Tensor:
         """`slice_logits` with the network's own `top_k`."""
         return slice_logits(logits, brain, self.top_k)
+
+
+class _Mean(nn.Module):
+    """The mean of networks' outputs; only one at a time holds its activations."""
+
+    def __init__(self, parts: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.parts = nn.ModuleList(parts)
+
+    def forward(self, images: Tensor) -> Tensor:
+        total = self.parts[0](images)
+        for part in self.parts[1:]:
+            total = total + part(images)
+        return total / len(self.parts)
+
+
+def committee(networks: Sequence[Segmenter]) -> Segmenter:
+    """One segmenter that gives the mean logit of several, e.g. of those of a cross-validation.
+
+    Raises:
+        ValueError: none, or they differ in more than their weights.
+    """
+    if not networks or any(network.config != networks[0].config for network in networks):
+        raise ValueError("A committee needs one or more segmenters of one configuration.")
+    if networks[0].members > 1:
+        raise ValueError("The networks of a committee cannot be committees themselves.")
+    if len(networks) == 1:
+        return networks[0]
+    joined = Segmenter(**networks[0].config, members=len(networks))
+    for part, network in zip(joined.network.parts, networks, strict=True):
+        part.load_state_dict(network.network.state_dict())
+    return joined.eval()
 
 
 def mirrored_difference(images: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from phantom_heads import head
 from tiny_models import tiny_card, tiny_model
 
 from ICHWeakSegLib import InputError, load_model, segment
+from ICHWeakSegLib.look.neighbours import smooth_over_slices
 from ICHWeakSegLib.models import (
     Architecture,
     MapSettings,
@@ -68,6 +69,71 @@ def segmenter(models):
     )
     save_model(models / "segmenter", card, network)
     return load_model(models / "segmenter")
+
+
+class TestNeighbours:
+    def test_the_pipeline_joins_neighbouring_probabilities(self, case, segmenter):
+        plain = segment(case.ct, segmenter)
+        operating = replace(segmenter.card.operating, smoothing=(0.5,))
+        model = replace(segmenter, card=replace(segmenter.card, operating=operating))
+        found = segment(case.ct, model)
+        before, after = (
+            np.array([row["probability"] for row in result.slice_scores]) for result in (plain, found)
+        )
+        slabs = [group[0] for group in plain.square_maps.source.groups]
+        here = np.array([plain.square_maps.source.slab_has_brain(slab) for slab in range(len(slabs))])
+        np.testing.assert_allclose(
+            after[slabs], smooth_over_slices(before[slabs], (0.5,), here), rtol=1e-5, atol=1e-7
+        )
+        assert not np.allclose(before, after)
+        # A threshold between the two changes which slices are positive, not their maps.
+        cut = float(np.median(after[after > 0]))
+        some = segment(
+            case.ct, replace(model, card=replace(model.card, operating=replace(operating, probability=cut)))
+        )
+        np.testing.assert_array_equal(some.positive, after >= np.float32(cut))
+        slice_ = int(np.flatnonzero(some.positive)[0])
+        np.testing.assert_array_equal(
+            some.square_maps.planes([slice_])[0], plain.square_maps.planes([slice_])[0]
+        )
+
+    def test_names_of_operating_points(self, case, segmenter):
+        operating = OperatingPoint(0.4, points={"low": 1.0, "normal": 0.4, "high": 1e-9})
+        model = replace(segmenter, card=replace(segmenter.card, operating=operating))
+        assert segment(case.ct, model, sensitivity="high").positive.any()
+        low = segment(case.ct, model, sensitivity="low")
+        assert not low.positive.any()
+        assert low.provenance["sensitivity"] == "low"
+        with pytest.raises(ModelError, match="knows the sensitivities low, normal, high, not 'best'"):
+            segment(case.ct, model, sensitivity="best")
+        with pytest.raises(ModelError, match="knows the sensitivities normal, not 'low'"):
+            segment(case.ct, segmenter, sensitivity="low")
+
+    def test_the_card_keeps_them(self, segmenter):
+        operating = OperatingPoint(0.4, points={"high": 0.2}, smoothing=(0.5, 0.25))
+        card = replace(segmenter.card, operating=operating)
+        assert card_from_dict(card_to_dict(card)) == card
+        plain = card_to_dict(segmenter.card)["operating_point"]
+        assert not {"points", "smoothing"} & plain.keys()
+
+    @pytest.mark.parametrize(
+        ("change", "words"),
+        [
+            ({"smoothing": [2]}, "weights of 0-1"),
+            ({"points": {"best": 0.5}}, "low, normal, high"),
+            ({"points": {"low": 2}}, "probabilities of 0-1"),
+        ],
+    )
+    def test_wrong_ones_are_refused(self, segmenter, change, words):
+        data = card_to_dict(segmenter.card)
+        data["operating_point"] |= change
+        with pytest.raises(ModelError, match=words):
+            card_from_dict(data)
+
+    def test_a_swin_decides_slab_by_slab(self):
+        data = card_to_dict(tiny_card(operating=OperatingPoint(0.5, smoothing=(0.5,))))
+        with pytest.raises(ModelError, match="smoothing"):
+            card_from_dict(data)
 
 
 @pytest.fixture(scope="module")

@@ -20,6 +20,7 @@ from ICHWeakSegLib.networks.segmenter import (
     NEVER,
     PRESETS,
     Segmenter,
+    committee,
     mirrored_difference,
     neighbours,
     segmenter_channels,
@@ -54,6 +55,33 @@ def tiny(seed: int = 0, **more) -> Segmenter:
 
 
 # Networks
+
+
+def test_a_committee_gives_the_mean_logit():
+    parts = [tiny(seed, mirror=True) for seed in range(3)]
+    joined = committee(parts)
+    images = torch.rand(2, joined.in_chans, 32, 32)
+    with torch.inference_mode():
+        alone = torch.stack([part(images) for part in parts])
+        assert not torch.allclose(alone[0], alone[1], atol=1e-3)
+        torch.testing.assert_close(joined(images), alone.mean(0))
+    again = Segmenter(**json.loads(json.dumps(joined.config)))
+    again.load_state_dict(joined.state_dict())
+    with torch.inference_mode():
+        torch.testing.assert_close(again.eval()(images), joined(images))
+    assert committee(parts[:1]) is parts[0]
+    assert "members" not in parts[0].config
+
+
+def test_a_committee_of_different_networks_is_refused():
+    with pytest.raises(ValueError, match="one configuration"):
+        committee([tiny(), tiny(mirror=True)])
+    with pytest.raises(ValueError, match="one or more"):
+        committee([])
+    with pytest.raises(ValueError, match="committees themselves"):
+        committee([committee([tiny(0), tiny(1)])] * 2)
+    with pytest.raises(ValueError, match="members is a whole number"):
+        Segmenter(**TINY, members=0)
 
 
 @pytest.mark.parametrize(
