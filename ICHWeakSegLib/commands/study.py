@@ -62,7 +62,8 @@ def _with_train_options(kinds: argparse._SubParsersAction, name: str, text: str)
     )
     for flag, value in (("--name", "study"), ("--valid", 0.0), ("--patience", 0)):
         command.add_argument(flag, default=value, type=type(value), help=argparse.SUPPRESS)
-    command.add_argument("--overwrite", action="store_true", help=argparse.SUPPRESS)
+    for flag in ("--overwrite", "--folds-only"):
+        command.add_argument(flag, action="store_true", help=argparse.SUPPRESS)
     if name == "strategies":
         command.add_argument("--strategy", default="binary", help=argparse.SUPPRESS)
         command.add_argument("--folds", type=int, default=5, metavar="K", help="default: %(default)s")
@@ -139,10 +140,9 @@ def _study(options: argparse.Namespace, study: Callable[..., Path]) -> None:
     cohort = read_cohort(options.data, options.labels or label_table(Path(options.data)))
     cases = read_cases(options.data, options.labels, options.boxes)
     with Bar(options.quiet) as bar:
-        crops = cached_cases(
-            cohort, recipe.preprocessing, output / "cache", lambda *n: bar("reading CTs", *n)
-        )
-        painted = train.paint(options, recipe, crops, output, bar)
+        cache = Path(options.cache) if options.cache else output / "cache"
+        crops = cached_cases(cohort, recipe.preprocessing, cache, lambda *n: bar("reading CTs", *n))
+        painted = train.paint(options, recipe, crops, cache, bar)
         more: dict[str, Any] = {
             "painted": painted,
             "initial": model.network.state_dict() if model else None,

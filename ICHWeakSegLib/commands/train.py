@@ -110,7 +110,7 @@ def run(options: argparse.Namespace) -> None:
     recipe = recipe_of(options, model.card if model else None)
     with Bar(options.quiet) as bar:
         cohort = read_training_cohort(options, recipe, check_network, bar)
-        painted = paint(options, recipe, cohort.crops, cohort.folder, bar)
+        painted = paint(options, recipe, cohort.crops, cohort.cache, bar)
     outcome = train_all(
         options,
         recipe,
@@ -121,6 +121,8 @@ def run(options: argparse.Namespace) -> None:
         lambda epoch, metrics: f"Epoch {epoch} of at most {recipe.epochs}: {figures_text(metrics)}",
         initial=model.network.state_dict() if model else None,
     )
+    if outcome is None:
+        return
     package(
         target,
         options.name,
@@ -244,7 +246,7 @@ def initial_model(options: argparse.Namespace) -> Model | None:
     return load_model(options.initial)
 
 
-def paint(options: argparse.Namespace, recipe: Recipe, crops: list[Any], folder: Path, bar: Bar) -> list[Any]:
+def paint(options: argparse.Namespace, recipe: Recipe, crops: list[Any], cache: Path, bar: Bar) -> list[Any]:
     """Painted slices in the CTs without blood, where `--painted` asks for them."""
     if not options.painted:
         return []
@@ -253,5 +255,5 @@ def paint(options: argparse.Namespace, recipe: Recipe, crops: list[Any], folder:
     wishes = recipe.preprocessing
     spacing = (wishes.slice_mm or 5.0, wishes.pixel_mm, wishes.pixel_mm)
     return painted_cases(
-        crops, options.painted, spacing, folder / "cache", options.seed, lambda *n: bar("painting bleeds", *n)
+        crops, options.painted, spacing, cache, options.seed, lambda *n: bar("painting bleeds", *n)
     )

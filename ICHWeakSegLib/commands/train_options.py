@@ -26,6 +26,14 @@ def add_data_options(kind: argparse.ArgumentParser) -> None:
         "--folds", type=int, default=0, metavar="K", help="first measure by patient-wise K-fold"
     )
     kind.add_argument(
+        "--folds-only", action="store_true", help="measure by --folds and stop: no final network, no package"
+    )
+    kind.add_argument(
+        "--cache",
+        metavar="DIR",
+        help="of cropped CTs and painted copies, which several runs may share; default: OUTPUT/cache",
+    )
+    kind.add_argument(
         "--valid",
         type=float,
         default=0.15,
@@ -68,6 +76,8 @@ def check_shared_options(options: argparse.Namespace) -> None:
         raise InputError(f"--threads needs at least 1, not {options.threads}.")
     if options.folds != 0 and options.folds < 2:
         raise InputError(f"--folds needs at least 2, or 0 for none, not {options.folds}.")
+    if options.folds_only and not options.folds:
+        raise InputError("--folds-only needs --folds K.")
     if not 0 <= options.valid <= 0.5:
         raise InputError(f"--valid is a share from 0 to 0.5, not {options.valid:g}.")
     if options.rotation is not None and not 0 <= options.rotation <= 180:

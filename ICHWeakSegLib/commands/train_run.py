@@ -55,12 +55,14 @@ class Cohort:
 
     Attributes:
         folder: of the run.
+        cache: of cropped cases and painted copies.
         cases: as read.
         crops: as the network sees them.
         held: patients kept for validation.
     """
 
     folder: Path
+    cache: Path
     cases: list[Case]
     crops: list[Cropped]
     held: set[str]
@@ -90,12 +92,16 @@ def read_training_cohort(
     if options.folds:
         split_patients(cases, options.folds, recipe.seed, "give fewer --folds")
     check(recipe)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"The folder {folder} cannot be made ({error.strerror}): choose another.") from error
-    crops = cached_cases(cases, recipe.preprocessing, folder / "cache", lambda *n: bar("reading CTs", *n))
-    return Cohort(folder, cases, crops, held)
+    cache = Path(options.cache) if options.cache else folder / "cache"
+    for place in (folder, cache):
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(
+                f"The folder {place} cannot be made ({error.strerror}): choose another."
+            ) from error
+    crops = cached_cases(cases, recipe.preprocessing, cache, lambda *n: bar("reading CTs", *n))
+    return Cohort(folder, cache, cases, crops, held)
 
 
 @dataclass
@@ -121,13 +127,17 @@ def train_all(
     cross_validate: Callable[..., list],
     train: Callable[..., Any],
     told: Callable[..., str],
+    join: Callable[[list[Path]], Any] | None = None,
     **more: Any,
-) -> Outcome:
+) -> Outcome | None:
     """Cross-validate where that is asked for, then train the final network, and leave `results.json`.
+
+    None where only the folds were asked for.
 
     Args:
         extra: painted or drawn cases.
         cross_validate, train: of the kind of network.
+        join: makes the network of those of the folds, in their folders, instead of training a final one.
         told: says in one line how far a training is, from what `on_epoch` is given.
         more: further arguments of both.
     """
@@ -152,6 +162,14 @@ def train_all(
             f"Slice AUC, {options.folds}-fold by patient: {results['slice_auc_cross_validated']:.3f}",
             flush=True,
         )
+    if join is not None:
+        write_results(cohort.folder, results)
+        places = [cohort.folder / f"fold-{number}" for number in range(options.folds)]
+        return Outcome(join(places), scores, results)
+    if options.folds_only:
+        write_results(cohort.folder, results)
+        print(f"Folds: {cohort.folder}", flush=True)
+        return None
     trained = train(
         recipe,
         cohort.part(cohort.crops),
@@ -162,8 +180,13 @@ def train_all(
     )
     if len({label for *_, label, _ in trained.scores}) == 2:
         results["slice_auc_validation"] = round(slice_auc(trained.scores), 4)
-    (cohort.folder / "results.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
+    write_results(cohort.folder, results)
     return Outcome(trained.network, scores or trained.scores, results)
+
+
+def write_results(folder: Path, results: dict[str, Any]) -> None:
+    """Leave the figures in `results.json`."""
+    (folder / "results.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
 
 
 def card_facts(options: argparse.Namespace, cohort: Cohort) -> dict[str, Any]:
@@ -186,5 +209,7 @@ def figures_text(metrics: dict[str, float]) -> str:
 def say_where(options: argparse.Namespace, target: Path) -> None:
     """Where the model is, and how to use it."""
     print(f"Model {options.name} is ready in {target}.")
-    print(f"Learning curves: {Path(options.output) / 'final' / 'curves.png'}")
+    curves = Path(options.output) / "final" / "curves.png"
+    if curves.exists():
+        print(f"Learning curves: {curves}")
     print(f"Use it: ichweakseg segment CT --output OUT.seg.nrrd --model {target}")

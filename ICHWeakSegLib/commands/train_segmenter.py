@@ -6,6 +6,7 @@ import argparse
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ICHWeakSegLib.commands.progress import Bar
@@ -19,6 +20,7 @@ from ICHWeakSegLib.commands.train_run import (
     say_where,
     train_all,
     training_packages,
+    write_results,
 )
 from ICHWeakSegLib.ct.errors import InputError
 
@@ -57,6 +59,12 @@ def add_to(kinds: argparse._SubParsersAction) -> None:
         "--masks", metavar="DIR", help="of --on masks or pseudo-masks: a file a CT, named as the CT"
     )
     kind.add_argument(
+        "--by",
+        metavar="RUN",
+        help="of --on pseudo-masks: output of 'train sequence', whose networks make the masks here, each "
+        "fold's for its own training patients",
+    )
+    kind.add_argument(
         "--network", choices=NETWORKS, help="default: weak on painted, unet-16 on pseudo-masks, unet on masks"
     )
     kind.add_argument(
@@ -77,6 +85,12 @@ def add_to(kinds: argparse._SubParsersAction) -> None:
         metavar="W",
         help="weight of the image-level loss; default: 1 on painted, else 0",
     )
+    kind.add_argument(
+        "--ensemble",
+        action="store_true",
+        help="the model is the mean of the networks of --folds, which have seen all patients between them; no "
+        "final one is trained",
+    )
     kind.add_argument("--epochs", type=int, default=24, metavar="N", help="default: %(default)s")
     kind.add_argument("--steps", type=int, default=100, metavar="N", help="an epoch; default: %(default)s")
     kind.add_argument("--rate", type=float, default=1e-3, metavar="R", help="default: %(default)s")
@@ -89,10 +103,13 @@ def run(options: argparse.Namespace) -> None:
     with training_packages():
         import torch
 
-        from ICHWeakSegLib.training.segmenter_package import package_pair, package_segmenter
+        from ICHWeakSegLib.training.package import slice_auc, smoothed
+        from ICHWeakSegLib.training.pseudo_masks import PseudoMasks
+        from ICHWeakSegLib.training.segmenter_package import SMOOTHING, package_pair, package_segmenter
         from ICHWeakSegLib.training.train_segmenter import (
             check_segmenter,
             cross_validate_segmenter,
+            join_folds,
             train_segmenter,
         )
 
@@ -113,7 +130,16 @@ def run(options: argparse.Namespace) -> None:
         cross_validate_segmenter,
         train_segmenter,
         lambda epoch, metrics: f"Epoch {epoch} of {recipe.epochs}: {figures_text(metrics)}",
+        join=join_folds if options.ensemble else None,
+        **({"draw": PseudoMasks(Path(options.by))} if options.by else {}),
     )
+    if outcome is None:
+        return
+    if len({row[2] for row in outcome.scores}) == 2:
+        # As the model is used: with a word of the neighbouring slices.
+        auc = slice_auc(smoothed(outcome.scores, SMOOTHING))
+        outcome.results["slice_auc_with_neighbours"] = round(auc, 4)
+        write_results(cohort.folder, outcome.results)
     if classifier is not None:
         package_pair(
             target,
@@ -173,10 +199,17 @@ def check_options(options: argparse.Namespace) -> None:
     weight = options.image_weight
     if weight is not None and not (weight >= 0 and math.isfinite(weight)):
         raise InputError(f"--image-weight is 0 or a number above it, not {weight:g}.")
-    if (options.on == "painted") == bool(options.masks):
+    if options.ensemble and (not options.folds or options.folds_only or options.valid):
         raise InputError(
-            "--masks is the folder of masks of --on masks or --on pseudo-masks: give both, or none of them."
+            "--ensemble needs --folds K and --valid 0, and makes a package: leave out --folds-only."
         )
+    if options.masks and options.on == "painted":
+        raise InputError("--masks is for --on masks and --on pseudo-masks: painted bleeds bring their own.")
+    if options.by and (options.on != "pseudo-masks" or options.masks):
+        raise InputError("--by is for --on pseudo-masks, and takes the place of --masks.")
+    if options.on != "painted" and not (options.masks or options.by):
+        also = ", or the sequence training with --by" if options.on == "pseudo-masks" else ""
+        raise InputError(f"--on {options.on} needs a folder of masks with --masks{also}.")
 
 
 def recipe_of(options: argparse.Namespace) -> SegmenterRecipe:
@@ -230,7 +263,7 @@ def recipe_of(options: argparse.Namespace) -> SegmenterRecipe:
 
 def draw(options: argparse.Namespace, recipe: SegmenterRecipe, cohort: Cohort, bar: Bar) -> list[Cropped]:
     """Painted volumes where they are asked for; else the cohort's crops get their masks."""
-    wishes, cache = recipe.preprocessing, cohort.folder / "cache"
+    wishes, cache = recipe.preprocessing, cohort.cache
     if options.on == "painted":
         from ICHWeakSegLib.training.painted_volumes import painted_volumes
 
@@ -243,6 +276,8 @@ def draw(options: argparse.Namespace, recipe: SegmenterRecipe, cohort: Cohort, b
             options.seed,
             lambda *n: bar("painting bleeds", *n),
         )
+    if options.by:
+        return []
     from ICHWeakSegLib.training.voxel_masks import masked_cases
 
     cohort.crops = masked_cases(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ICHWeakSegLib.commands.progress import Bar
@@ -88,6 +89,11 @@ def add_to(kinds: argparse._SubParsersAction) -> None:
         "--rates", type=float, nargs=3, default=(1e-3, 1e-3, 1e-3), metavar="R", help="of the stages"
     )
     kind.add_argument(
+        "--slices-from",
+        metavar="RUN",
+        help="take the first stage from this other output of 'train sequence', e.g. to compare gru with lstm",
+    )
+    kind.add_argument(
         "--samples", type=int, metavar="N", help="slices an epoch; default: twice the minority class"
     )
     kind.add_argument(
@@ -131,7 +137,7 @@ def run(options: argparse.Namespace) -> None:
             cohort.crops,
             options.painted,
             (wishes.slice_mm or 5.0, wishes.pixel_mm, wishes.pixel_mm),
-            cohort.folder / "cache",
+            cohort.cache,
             recipe.seed,
             lambda *n: bar("painting bleeds", *n),
         )
@@ -143,7 +149,10 @@ def run(options: argparse.Namespace) -> None:
         cross_validate_sequence,
         train_sequence,
         lambda stage, epoch, metrics: f"Stage {stage}, epoch {epoch}: {figures_text(metrics)}",
+        slices_from=Path(options.slices_from) if options.slices_from else None,
     )
+    if outcome is None:
+        return
     package_sequence(
         target,
         options.name,

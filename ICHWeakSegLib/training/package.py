@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from sklearn.metrics import roc_auc_score, roc_curve
 
 from ICHWeakSegLib.ct.network_input import Preprocessing
 from ICHWeakSegLib.localize import METHODS
+from ICHWeakSegLib.look.neighbours import smooth_over_slices
 from ICHWeakSegLib.models import Architecture, MapSettings, ModelCard, OperatingPoint, Training, save_model
 from ICHWeakSegLib.networks import SwinClassifier
 from ICHWeakSegLib.training.cache import Cropped
@@ -20,6 +22,8 @@ from ICHWeakSegLib.training.train_classifier import Recipe
 Scores = list[tuple[str, int, int, float]]
 SENSITIVITIES = (0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.98)
 SPECIFICITY = 0.9
+# Of the operating points' names: few false slices; few missed ones.
+LOW_AT_SPECIFICITY, HIGH_AT_SENSITIVITY = 0.97, 0.9
 OUTPUTS = {"binary": (("none", "any"), 1), "binary-sigmoid": (("any",), 0), "subtypes": (CLASSES, 0)}
 
 
@@ -29,13 +33,33 @@ def slice_auc(scores: Scores) -> float:
     return float(roc_auc_score(labels, [row[3] for row in scores])) if len(set(labels)) == 2 else float("nan")
 
 
-def operating_point(scores: Scores) -> OperatingPoint:
+def smoothed(scores: Scores, weights: Sequence[float]) -> Scores:
+    """The scores as a model with this `OperatingPoint.smoothing` would give them.
+
+    A probability of 0 stands for a slice without brain, which takes no part.
+    """
+    by_case: dict[str, list[tuple[str, int, int, float]]] = {}
+    for row in scores:
+        by_case.setdefault(row[0], []).append(row)
+    found: Scores = []
+    for rows in by_case.values():
+        values = np.zeros(max(row[1] for row in rows) + 1)
+        values[[row[1] for row in rows]] = [row[3] for row in rows]
+        values = smooth_over_slices(values, weights, values > 0)
+        found += [(name, plane, label, float(values[plane])) for name, plane, label, _ in rows]
+    return found
+
+
+def operating_point(scores: Scores, smoothing: Sequence[float] = ()) -> OperatingPoint:
     """A specificity of 0.9 as default, and the probability that reaches each of `SENSITIVITIES`.
 
     From patients that the network was not trained on; 0.5 and no table where there are none of both kinds.
+    With `smoothing` everything is measured, and used, on probabilities joined with the neighbouring slices'.
     """
+    smoothing = tuple(smoothing)
     if len({row[2] for row in scores}) < 2:
-        return OperatingPoint()
+        return OperatingPoint(smoothing=smoothing)
+    scores = smoothed(scores, smoothing) if smoothing else scores
     false, true, cuts = roc_curve(
         [row[2] for row in scores], [row[3] for row in scores], drop_intermediate=False
     )
@@ -45,9 +69,15 @@ def operating_point(scores: Scores) -> OperatingPoint:
         # The card wants probabilities that fall as the sensitivity rises.
         before = min(before, float(cuts[np.flatnonzero(true >= wanted)[0]]))
         table.append((wanted, round(before, 5)))
+
     # A CT has ten times more slices without blood than with: false ones would soon add up to a false bleed.
-    specific = float(cuts[np.flatnonzero(false <= 1 - SPECIFICITY)[-1]])
-    return OperatingPoint(round(specific, 5), tuple(table))
+    def specific(wanted: float) -> float:
+        return round(float(cuts[np.flatnonzero(false <= 1 - wanted)[-1]]), 5)
+
+    normal = specific(SPECIFICITY)
+    sensitive = round(float(cuts[np.flatnonzero(true >= HIGH_AT_SENSITIVITY)[0]]), 5)
+    points = {"low": specific(LOW_AT_SPECIFICITY), "normal": normal, "high": min(normal, sensitive)}
+    return OperatingPoint(normal, tuple(table), points, smoothing)
 
 
 def map_settings(recipe: Recipe, network: SwinClassifier) -> MapSettings:
@@ -123,6 +153,7 @@ def trained_card(
     attribution: str,
     licence: str,
     learned: str = "Image-level labels",
+    smoothing: Sequence[float] = (),
     **own: Any,
 ) -> ModelCard:
     """The card of a network that was trained here.
@@ -132,12 +163,13 @@ def trained_card(
         cases: what the network was trained and validated on.
         how: the recipe in words; labels and positive slices are told before it.
         learned: what it learned from.
+        smoothing: see `OperatingPoint`.
         own: further fields of `ModelCard`.
     """
     return ModelCard(
         name=name,
         preprocessing=preprocessing,
-        operating=operating_point(scores),
+        operating=operating_point(scores, smoothing),
         training=training_facts(cases, how, data, attribution, licence, learned),
         licence=licence,
         limits=("For research use only.", "Measured only on the data named above."),

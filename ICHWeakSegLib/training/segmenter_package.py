@@ -27,6 +27,10 @@ LEARNED_ON = {
 }
 
 
+# Weight of the two neighbouring slabs' probabilities beside a slab's own: bleeds go on from slice to slice.
+SMOOTHING = (0.5,)
+
+
 def package_segmenter(
     folder: Path,
     name: str,
@@ -59,6 +63,7 @@ def package_segmenter(
         cases,
         _how(recipe),
         learned=learned.capitalize(),
+        smoothing=SMOOTHING,
         data=data,
         attribution=attribution,
         licence=licence,
@@ -70,7 +75,7 @@ def package_segmenter(
         strategy="binary-sigmoid",
         classes=("any",),
         target=0,
-        map=MapSettings(PROBABILITY, 0.5, "threshold"),
+        map=MapSettings(PROBABILITY, 0.3, "hysteresis"),
         method=PROBABILITY,
         description=f"Segmentation network ({network.kind}) from {learned}, trained on {data}",
     )

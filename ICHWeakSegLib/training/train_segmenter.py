@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 from ICHWeakSegLib.ct.errors import InputError
 from ICHWeakSegLib.ct.network_input import Preprocessing
 from ICHWeakSegLib.localize.segmenter_maps import slice_scores
-from ICHWeakSegLib.networks.segmenter import PRESETS, Segmenter
+from ICHWeakSegLib.networks.segmenter import PRESETS, Segmenter, committee
 from ICHWeakSegLib.training.cache import Cropped
 from ICHWeakSegLib.training.cases import split_patients
 from ICHWeakSegLib.training.claim import claim
@@ -29,6 +29,8 @@ from ICHWeakSegLib.training.resumable import (
 from ICHWeakSegLib.training.segmenter_dataset import CroppedPlanes, Mix, MixSampler, SegmenterDataset
 from ICHWeakSegLib.training.segmenter_module import LOSSES, SegmenterModule
 
+# Called with the name of the part, e.g. `fold-0` or `final`, and its training cases.
+Draw = Callable[[str, list[Cropped]], list[Cropped]]
 # A mirrored difference bears a smaller turn than a classifier of whole slices.
 GENTLE = Augmentation(rotation_deg=15.0, scale=0.10, shift=0.03, noise_hu=3.0, hu_offset=3.0, hu_gain=0.10)
 
@@ -93,6 +95,7 @@ def train_segmenter(
     device: str = "auto",
     quiet: bool = False,
     on_epoch: Callable[[int, dict[str, float]], None] | None = None,
+    draw: Draw | None = None,
 ) -> TrainedSegmenter:
     """Train one network; a run that was killed goes on from its last whole epoch.
 
@@ -109,6 +112,7 @@ def train_segmenter(
         device: `auto`, `cpu`, `cuda` or `mps`.
         quiet: no progress bar; there is none either where standard output is no terminal.
         on_epoch: called with the number of epochs done and the metrics.
+        draw: gives the training cases their `blood` first.
 
     Raises:
         InputError: a patient in both parts, a kind of slice that is missing, `folder` holds another run,
@@ -116,6 +120,8 @@ def train_segmenter(
         KeyboardInterrupt: stopped by the user; the same call goes on.
     """
     drawn = drawn or []
+    if draw:
+        train = draw(folder.name, train)
     lightning.seed_everything(recipe.seed, workers=True, verbose=False)
     network = build_segmenter(recipe)
     data = SegmenterDataset([*train, *drawn], network.context)
@@ -245,6 +251,11 @@ def read_segmenter(folder: Path) -> tuple[Segmenter, dict[str, Any]]:
     network = Segmenter(**json.loads((folder / "segmenter.json").read_text(encoding="utf-8")))
     network.load_state_dict(load_file(folder / "network.safetensors"))
     return network.eval(), json.loads((folder / "run.json").read_text(encoding="utf-8"))
+
+
+def join_folds(places: list[Path]) -> Segmenter:
+    """The mean of the networks of finished folds, see `networks.segmenter.committee`."""
+    return committee([read_segmenter(place)[0] for place in places])
 
 
 def _start_from(network: Segmenter, initial: dict[str, torch.Tensor]) -> None:

@@ -56,7 +56,7 @@ class SequenceRecipe:
         cell, layers, hidden, bidirectional, dropout, head: see `SequenceClassifier`.
         run, overlap: slices of a sequence, in training and in use; see `SequenceClassifier.volume_logits`.
         augmentation: variation of training slices; all slices of a run alike.
-        epochs: of the three stages, at most so many.
+        epochs: of the three stages, at most so many; 0 of stage 2: the ResNet stays as it is.
         reader_epochs: before stage 2, of the recurrent layers on the features of the finished ResNet; 0: none.
         samples: slices an epoch in stages 1 and 3; None: twice the minority class.
         runs: runs an epoch in stage 2; None: twice the rarer kind, runs with or without blood.
@@ -137,6 +137,7 @@ def train_sequence(
     device: str = "auto",
     quiet: bool = False,
     on_epoch: OnStageEpoch | None = None,
+    slices_from: Path | None = None,
 ) -> TrainedSequence:
     """Train one network; a run that was killed goes on from the last whole epoch of its stage.
 
@@ -150,6 +151,8 @@ def train_sequence(
         device: `auto`, `cpu`, `cuda` or `mps`.
         quiet: no progress bar; there is none either where standard output is no terminal.
         on_epoch: told of every epoch.
+        slices_from: output folder of another such training; its ResNet after stage 1 is taken over from the part
+            of the same name, so that recurrent layers are compared on equal features.
 
     Raises:
         InputError: a patient in both parts, no positive or no negative slice, `folder` holds another run,
@@ -165,6 +168,8 @@ def train_sequence(
             network.load_state_dict(initial)
         except RuntimeError as error:
             raise InputError("The initial weights are of another architecture.") from error
+    if slices_from and recipe.epochs[0]:
+        _take_slices(Path(slices_from) / folder.name, folder, network, recipe)
     for number, stage in enumerate(STAGES, start=1):
         if not _epochs(recipe, stage):
             continue
@@ -184,6 +189,40 @@ def train_sequence(
     probability = operating_point(scores).probability
     write_run(folder, SequenceRun(network, recipe.preprocessing, probability))
     return TrainedSequence(network, scores, score_slices_alone(network, recipe, valid))
+
+
+def _take_slices(source: Path, folder: Path, network: SequenceClassifier, recipe: SequenceRecipe) -> None:
+    """Leave another training's ResNet and linear head as this one's stage 1.
+
+    Raises:
+        InputError: it is not there, or it had other patients, another input or another ResNet.
+    """
+    target = folder / FOLDERS["slices"] / NETWORK_FILE
+    if target.exists():
+        return
+    weights = source / FOLDERS["slices"] / NETWORK_FILE
+    if not weights.is_file():
+        raise InputError(f"{source} has no finished first stage: let that training end first.")
+    own, other = (json.loads((place / "run.json").read_text(encoding="utf-8")) for place in (folder, source))
+    keys = ("preprocessing", "backbone", "overrides", "augmentation", "painted_share", "seed")
+    if other["train"] != own["train"] or any(other["recipe"][key] != own["recipe"][key] for key in keys):
+        raise InputError(
+            f"The first stage of {source} had other patients or settings: give both trainings the same data, "
+            "--folds, --seed, input and ResNet."
+        )
+    if other["recipe"]["epochs"][0] != recipe.epochs[0]:
+        raise InputError(
+            f"The first stage of {source} had {other['recipe']['epochs'][0]} epochs, not {recipe.epochs[0]}."
+        )
+    state = network.state_dict()
+    taken = {
+        key: value for key, value in load_file(weights).items() if key.startswith(("resnet.", "slice_head."))
+    }
+    before = {key: value.clone() for key, value in state.items()}
+    network.load_state_dict(before | taken)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write_weights(network, target)
+    network.load_state_dict(before)
 
 
 @dataclass
@@ -361,9 +400,11 @@ def build_sequence(recipe: SequenceRecipe) -> SequenceClassifier:
     Raises:
         InputError: timm refuses it, or an option makes no sense.
     """
-    if len(recipe.epochs) != 3 or len(recipe.rates) != 3 or min(recipe.epochs) < 1:
+    if len(recipe.epochs) != 3 or len(recipe.rates) != 3:
+        raise InputError("Epochs and rates are three numbers each, one a stage.")
+    if min(recipe.epochs) < 0 or 0 in recipe.epochs[::2] or not (recipe.epochs[1] or recipe.reader_epochs):
         raise InputError(
-            "Epochs and rates are three numbers each, one a stage; a stage needs an epoch at least."
+            "A stage needs an epoch at least; the second may have none where the recurrent layers alone have some."
         )
     try:
         return SequenceClassifier(**recipe.network_arguments())

@@ -382,7 +382,9 @@ def test_the_command_trains_on_painted_bleeds_and_labels(tmp_path, cohort, capsy
     assert "Slice AUC, 2-fold by patient: 0." in said
     assert "Epoch 1 of 1: loss" in said
     results = json.loads((tmp_path / "results.json").read_text())
-    assert results.keys() == {"slice_auc_cross_validated", "folds", "slice_auc_validation"}
+    assert results.keys() == {
+        *("slice_auc_cross_validated", "folds", "slice_auc_validation", "slice_auc_with_neighbours")
+    }
     network, run = read_segmenter(tmp_path / "final")
     assert (network.kind, network.context, network.mirror) == ("basic-unet", 1, True)
     assert run["recipe"]["loss"] == "mixed"
@@ -399,6 +401,29 @@ def test_a_cross_validated_run_is_evaluated(tmp_path, cohort):
     options = ("--folds-run", str(tmp_path / "run"), "--output", str(tmp_path / "out"), "--draws", "10")
     call(["evaluate", str(cohort[0]), *options, "--device", "cpu", "--quiet"])
     assert "run (2-fold)" in (tmp_path / "out" / "summary.md").read_text()
+
+
+def test_the_mean_of_the_folds_is_a_model(tmp_path, cohort, capsys):
+    more = ("--painted", "2", "--epochs", "1", "--folds", "2", "--cache", str(tmp_path / "shared"))
+    run = tmp_path / "run"
+    call(arguments(cohort[0], run, *more, "--valid", "0", "--folds-only"))
+    assert "Folds:" in capsys.readouterr().out
+    assert not (run / "final").exists()
+    assert not (run / "net").exists()
+    assert not (run / "cache").exists()
+    assert (tmp_path / "shared").is_dir()
+    call(arguments(cohort[0], run, *more, "--valid", "0", "--ensemble"))
+    assert not (run / "final").exists()
+    model = load_model(run / "net")
+    assert model.network.members == 2
+    assert model.card.operating.smoothing == (0.5,)
+    assert model.card.map.refine == "hysteresis"
+    parts = [read_segmenter(run / f"fold-{number}")[0] for number in range(2)]
+    images = torch.rand(1, parts[0].in_chans, 32, 32)
+    with torch.inference_mode():
+        mean = (parts[0](images) + parts[1](images)) / 2
+        torch.testing.assert_close(model.network(images), mean, rtol=1e-2, atol=1e-2)
+    assert segment(head().ct, model).provenance["refine"] == "hysteresis"
 
 
 def test_the_network_beside_a_classifier(tmp_path, cohort):
@@ -473,8 +498,13 @@ def test_a_killed_command_goes_on(tmp_path, cohort, capsys):
         (["--pixel-mm", "-1"], "--pixel-mm is a number above 0"),
         (["--image-weight", "-1"], "--image-weight is 0 or a number above it"),
         (["--rotation", "200"], "--rotation lies between"),
-        (["--on", "masks"], "--masks is the folder of masks"),
-        (["--masks", "somewhere"], "--masks is the folder of masks"),
+        (["--on", "masks"], "--on masks needs a folder of masks with --masks.$"),
+        (["--on", "pseudo-masks"], "with --masks, or the sequence training with --by"),
+        (["--masks", "somewhere"], "painted bleeds bring their own"),
+        (["--by", "somewhere"], "--by is for --on pseudo-masks"),
+        (["--on", "pseudo-masks", "--by", "somewhere"], "somewhere holds no final"),
+        (["--ensemble"], "--ensemble needs --folds"),
+        (["--folds-only"], "--folds-only needs --folds"),
         (["--on", "pseudo-masks", "--masks", "nowhere"], "There is no folder of masks nowhere"),
         (["--override", "fold"], "--override takes KEY=VALUE"),
         (["--override", "kind=unet"], "--override takes KEY=VALUE with a JSON value"),

@@ -18,13 +18,18 @@ from cohorts import SMALL, cropped_cases, write_volumes
 
 from ICHWeakSegLib import cli
 from ICHWeakSegLib.ct.errors import InputError
+from ICHWeakSegLib.localize.resnet_cam import resnet_grad_cam
 from ICHWeakSegLib.models import load_model, save_model, verify_model
 from ICHWeakSegLib.networks import SequenceClassifier
+from ICHWeakSegLib.refine import KMeansOptions, refine_kmeans
 from ICHWeakSegLib.training.dataset import Augmentation
 from ICHWeakSegLib.training.package import slice_auc
+from ICHWeakSegLib.training.pseudo_masks import PseudoMasks
+from ICHWeakSegLib.training.segmenter_dataset import Mix
 from ICHWeakSegLib.training.sequence_dataset import RunDataset, features_of_runs
 from ICHWeakSegLib.training.sequence_module import SequenceModule
-from ICHWeakSegLib.training.sequence_run import read_run
+from ICHWeakSegLib.training.sequence_run import read_run, write_run
+from ICHWeakSegLib.training.train_segmenter import SegmenterRecipe, cross_validate_segmenter
 from ICHWeakSegLib.training.train_sequence import (
     SequenceRecipe,
     check_sequence,
@@ -289,6 +294,76 @@ def test_painted_volumes_of_held_patients_are_held_too(tmp_path, monkeypatch):
     assert painted == {"p0", "p2"} - held
 
 
+# What one training takes from another
+
+
+def test_the_first_stage_of_another_training(tmp_path):
+    first = train(RECIPE, tmp_path / "lstm" / "fold-0")
+    other = replace(RECIPE, cell="gru" if RECIPE.cell == "lstm" else "lstm")
+    stages = []
+    found = train(
+        other,
+        tmp_path / "gru" / "fold-0",
+        slices_from=tmp_path / "lstm",
+        on_epoch=lambda stage, *_: stages.append(stage),
+    )
+    assert "slices" not in stages
+    one, two = (read_stage(tmp_path / name / "fold-0", 1) for name in ("lstm", "gru"))
+    taken = [key for key in one if key.startswith(("resnet.", "slice_head."))]
+    assert taken
+    assert all(torch.equal(one[key], two[key]) for key in taken)
+    assert found.network.config["cell"] != first.network.config["cell"]
+    with pytest.raises(InputError, match="has no finished first stage"):
+        train(other, tmp_path / "gru" / "fold-1", slices_from=tmp_path / "lstm")
+    with pytest.raises(InputError, match="had other patients or settings"):
+        train(replace(other, seed=1), tmp_path / "b" / "fold-0", slices_from=tmp_path / "lstm")
+
+
+def test_each_fold_draws_with_its_own_network(tmp_path):
+    # Large enough for a map of more than one cell.
+    cases, wishes = cropped_cases(6, size=64), replace(SMALL, size=64, pixel_mm=3.0)
+    recipe = replace(RECIPE, preprocessing=wishes, epochs=(3, 0, 1), reader_epochs=1, samples=64, runs=4)
+    options = {"device": "cpu", "quiet": True}
+    cross_validate_sequence(recipe, cases, tmp_path / "sequence", 2, **options)
+    for number in range(2):
+        # A head that likes something: what hardly learned would draw nothing.
+        place = tmp_path / "sequence" / f"fold-{number}"
+        run = read_run(place)
+        with torch.no_grad():
+            run.network.slice_head.weight.abs_()
+        write_run(place, run)
+    masks = PseudoMasks(tmp_path / "sequence")
+    held = set(json.loads((tmp_path / "sequence" / "fold-0" / "run.json").read_text())["valid"])
+    mine = [case for case in cases if case.patient not in held]
+    drawn = masks("fold-0", mine)
+    network = read_run(tmp_path / "sequence" / "fold-0").network
+    for case, before in zip(drawn, mine, strict=True):
+        assert not case.blood[case.labels[:, 0] == 0].any()
+        assert not case.blood[~case.brain].any()
+        assert before.blood is None
+        for plane in np.flatnonzero(case.labels[:, 0] == 1):
+            hu, brain = case.hu[plane].astype(np.float32), case.brain[plane]
+            image = torch.from_numpy(recipe.preprocessing.images(hu, brain))[None]
+            map_ = resnet_grad_cam(network, image, torch.from_numpy(brain)).numpy()
+            # 4 pixels of 0.45 mm are less than one of 6 mm.
+            how = KMeansOptions(dilation=1)
+            np.testing.assert_array_equal(case.blood[plane], refine_kmeans([hu], map_, [brain], 0.7, how)[0])
+    assert any(case.blood.any() for case in drawn)
+    with pytest.raises(InputError, match="who is held out here"):
+        masks("fold-1", mine)
+    recipe = SegmenterRecipe(
+        recipe.preprocessing,
+        {"kind": "unet", "channels": [4, 8], "strides": [2]},
+        mix=Mix(4, 4, 0, 0),
+        loss="batch-dice",
+        image_weight=0.0,
+        epochs=1,
+        steps=2,
+    )
+    rows = cross_validate_segmenter(recipe, cases, tmp_path / "unet", 2, draw=masks, **options)
+    assert len(rows) == 48
+
+
 # What is refused
 
 
@@ -316,7 +391,8 @@ def test_what_does_not_fit_is_refused(tmp_path):
         ({"overrides": {"colour": "red"}}, "cannot be built"),
         ({"cell": "rnn"}, "The cell is one of"),
         ({"overlap": 6}, "The overlap lies between"),
-        ({"epochs": (1, 0, 1)}, "a stage needs an epoch"),
+        ({"epochs": (1, 0, 1), "reader_epochs": 0}, "A stage needs an epoch"),
+        ({"epochs": (0, 1, 1)}, "A stage needs an epoch"),
         ({"rates": (1e-3,)}, "three numbers each"),
     ],
 )
