@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 # As `PRESETS` of networks.segmenter, which needs torch.
 NETWORKS = ("weak", "weak-fast", "unet", "unet-16", "swin-unetr")
 SIZE = 192
+# As `LOSSES` of training.segmenter_module, and `Mix`.
+LOSSES = ("mixed", "dice-ce", "batch-dice")
+MIX = (6, 2, 4, 4)
 
 
 def add_to(kinds: argparse._SubParsersAction) -> None:
@@ -91,6 +94,19 @@ def add_to(kinds: argparse._SubParsersAction) -> None:
         help="the model is the mean of the networks of --folds, which have seen all patients between them; no "
         "final one is trained",
     )
+    kind.add_argument(
+        "--loss",
+        choices=LOSSES,
+        help="dense loss; default: mixed on painted, batch-dice on pseudo-masks, dice-ce on masks",
+    )
+    kind.add_argument(
+        "--mix",
+        type=int,
+        nargs=4,
+        metavar="N",
+        help="slices in a batch: drawn positive, drawn negative, labelled positive, labelled negative; default: "
+        "6 2 4 4 on painted, else 8 8 0 0",
+    )
     kind.add_argument("--epochs", type=int, default=24, metavar="N", help="default: %(default)s")
     kind.add_argument("--steps", type=int, default=100, metavar="N", help="an epoch; default: %(default)s")
     kind.add_argument("--rate", type=float, default=1e-3, metavar="R", help="default: %(default)s")
@@ -105,7 +121,12 @@ def run(options: argparse.Namespace) -> None:
 
         from ICHWeakSegLib.training.package import slice_auc, smoothed
         from ICHWeakSegLib.training.pseudo_masks import PseudoMasks
-        from ICHWeakSegLib.training.segmenter_package import SMOOTHING, package_pair, package_segmenter
+        from ICHWeakSegLib.training.segmenter_package import (
+            SMOOTHING,
+            learned_on,
+            package_pair,
+            package_segmenter,
+        )
         from ICHWeakSegLib.training.train_segmenter import (
             check_segmenter,
             cross_validate_segmenter,
@@ -151,6 +172,7 @@ def run(options: argparse.Namespace) -> None:
             {f"segmenter_{key}": value for key, value in outcome.results.items()},
             mode=options.mode,
             overwrite=options.overwrite,
+            learned=learned_on(recipe, options.on),
         )
     else:
         package_segmenter(
@@ -161,6 +183,7 @@ def run(options: argparse.Namespace) -> None:
             outcome.scores,
             cohort.crops,
             outcome.results,
+            learned=learned_on(recipe, options.on),
             **card_facts(options, cohort),
         )
     say_where(options, target)
@@ -250,8 +273,8 @@ def recipe_of(options: argparse.Namespace) -> SegmenterRecipe:
         network,
         GENTLE if options.rotation is None else replace(GENTLE, rotation_deg=options.rotation),
         # Drawn cases bring their own slices without blood.
-        Mix() if options.on == "painted" else Mix(8, 8, 0, 0),
-        {"painted": "mixed", "pseudo-masks": "batch-dice", "masks": "dice-ce"}[options.on],
+        Mix(*(options.mix or (MIX if options.on == "painted" else (8, 8, 0, 0)))),
+        options.loss or {"painted": "mixed", "pseudo-masks": "batch-dice", "masks": "dice-ce"}[options.on],
         image_weight=weight,
         epochs=options.epochs,
         steps=options.steps,

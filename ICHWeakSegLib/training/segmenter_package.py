@@ -20,13 +20,6 @@ from ICHWeakSegLib.training.cache import Cropped
 from ICHWeakSegLib.training.package import Scores, trained_card, training_facts
 from ICHWeakSegLib.training.train_segmenter import SegmenterRecipe
 
-LEARNED_ON = {
-    "mixed": "image-level labels and painted bleeds",
-    "batch-dice": "pseudo-masks",
-    "dice-ce": "masks",
-}
-
-
 # Weight of the two neighbouring slabs' probabilities beside a slab's own: bleeds go on from slice to slice.
 SMOOTHING = (0.5,)
 
@@ -44,6 +37,7 @@ def package_segmenter(
     licence: str = "",
     version: str = "1.0.0",
     overwrite: bool = False,
+    learned: str | None = None,
     **more: Any,
 ) -> ModelCard:
     """Write a package whose one network finds slices and pixels alike.
@@ -53,9 +47,10 @@ def package_segmenter(
         scores: of patients that were not trained on; they set the operating point.
         cases: what the network was trained and validated on.
         results: measured figures for the card.
+        learned: what drew the blood that it learned from; by default what the recipe suggests, see `learned_on`.
         more: further fields of `ModelCard`.
     """
-    learned = LEARNED_ON[recipe.loss]
+    learned = learned or learned_on(recipe)
     card = trained_card(
         name,
         recipe.preprocessing,
@@ -92,6 +87,7 @@ def package_pair(
     results: dict[str, Any],
     mode: str = "either",
     overwrite: bool = False,
+    learned: str | None = None,
     **more: Any,
 ) -> ModelCard:
     """Write a package of a classifier with a segmentation network that was trained on its pseudo-masks.
@@ -101,25 +97,39 @@ def package_pair(
         mode: whose mask counts, see `SegmenterPart`.
         others: as for `package_segmenter`.
     """
-    own = classifier.card
+    own, learned = classifier.card, learned or learned_on(recipe)
     wishes = None if recipe.preprocessing == own.preprocessing else recipe.preprocessing
     card = replace(
         own,
         name=name,
         weights=None,
         segmenter=SegmenterPart(network.config, mode=mode, preprocessing=wishes),
-        description=f"{own.description}; with a segmentation network ({network.kind}) from "
-        f"{LEARNED_ON[recipe.loss]}",
+        description=f"{own.description}; with a segmentation network ({network.kind}) from {learned}",
         training=replace(
             own.training,
             recipe=f"{own.training.recipe}. Segmentation network: "
-            f"{training_facts(cases, _how(recipe), learned=LEARNED_ON[recipe.loss].capitalize()).recipe}",
+            f"{training_facts(cases, _how(recipe), learned=learned.capitalize()).recipe}",
         ),
         results={**own.results, **results},
     )
     return save_model(
         folder, replace(card, **more), classifier.network, overwrite=overwrite, segmenter=network
     )
+
+
+def learned_on(recipe: SegmenterRecipe, on: str | None = None) -> str:
+    """What a segmenter learned from, in words.
+
+    Args:
+        recipe: how it was trained.
+        on: `painted`, `pseudo-masks` or `masks`; by default what the recipe's loss and mix suggest.
+    """
+    if on is None:
+        labelled = recipe.mix.labelled_positive + recipe.mix.labelled_negative
+        on = "painted" if labelled else "pseudo-masks" if recipe.loss == "batch-dice" else "masks"
+    if on != "painted":
+        return on
+    return "image-level labels and painted bleeds" if recipe.image_weight else "painted bleeds"
 
 
 def _how(recipe: SegmenterRecipe) -> str:

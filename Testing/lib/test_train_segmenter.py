@@ -31,6 +31,7 @@ from ICHWeakSegLib.training.curves import read_curves
 from ICHWeakSegLib.training.dataset import Augmentation
 from ICHWeakSegLib.training.package import slice_auc
 from ICHWeakSegLib.training.segmenter_dataset import CroppedPlanes, Mix
+from ICHWeakSegLib.training.segmenter_module import LOSSES
 from ICHWeakSegLib.training.train_segmenter import (
     SegmenterRecipe,
     check_segmenter,
@@ -503,6 +504,8 @@ def test_a_killed_command_goes_on(tmp_path, cohort, capsys):
         (["--masks", "somewhere"], "painted bleeds bring their own"),
         (["--by", "somewhere"], "--by is for --on pseudo-masks"),
         (["--on", "pseudo-masks", "--by", "somewhere"], "somewhere holds no final"),
+        (["--mix", "0", "0", "0", "0"], "The mix holds no slice"),
+        (["--mix", "1", "1", "-1", "1"], "A batch cannot hold -1"),
         (["--ensemble"], "--ensemble needs --folds"),
         (["--folds-only"], "--folds-only needs --folds"),
         (["--on", "pseudo-masks", "--masks", "nowhere"], "There is no folder of masks nowhere"),
@@ -519,5 +522,15 @@ def test_wrong_options_end_with_one_sentence(tmp_path, cohort, options, sentence
     assert not (tmp_path / "run" / "final").exists()
 
 
-def test_the_command_names_the_presets():
+def test_the_command_names_presets_losses_and_mix():
     assert set(command.NETWORKS) == set(PRESETS)
+    assert command.LOSSES == LOSSES
+    assert Mix(*command.MIX) == Mix()
+
+
+def test_a_supervised_network_on_painted_masks_alone(tmp_path, cohort):
+    more = ("--painted", "2", "--epochs", "1", "--loss", "dice-ce", "--mix", "4", "2", "0", "2")
+    call(arguments(cohort[0], tmp_path, *more, "--image-weight", "0", "--quiet"))
+    recipe = read_segmenter(tmp_path / "final")[1]["recipe"]
+    assert recipe["loss"] == "dice-ce"
+    assert (recipe["mix"]["labelled_positive"], recipe["mix"]["labelled_negative"]) == (0, 2)
