@@ -23,7 +23,7 @@ from ICHWeakSegLib.settings import Settings, choose_device
 from ICHWeakSegLib.version import __version__
 
 if TYPE_CHECKING:
-    from ICHWeakSegLib.ct import AxialGrid
+    from ICHWeakSegLib.ct import AxialGrid, Head
     from ICHWeakSegLib.ct.network_input import NetworkInput
     from ICHWeakSegLib.models import Model
 
@@ -125,6 +125,7 @@ def segment(
     progress: Progress | None = None,
     cancelled: Callable[[], bool] | None = None,
     gate: np.ndarray | None = None,
+    head: Head | None = None,
 ) -> Result:
     """Segment intracranial hemorrhage on a head CT.
 
@@ -142,17 +143,17 @@ def segment(
         cancelled: asked between steps and slices; True ends the run with `Cancelled`.
         gate: which axial slices, from inferior to superior, get a mask whatever the classifier says; bool, shape
             (S,). For evaluation with known labels.
+        head: of this CT, where several models look at it; made here by default.
 
     Raises:
-        InputError: the CT, the model or an option cannot be used.
+        InputError: the CT, the model or an option cannot be used, or `head` is of another CT.
         Cancelled: the caller asked for it.
 
     Example:
         >>> result = segment("head.nii.gz", "starter")
         >>> result.volume_ml, result.slice_scores[0]["probability"]
     """
-    from ICHWeakSegLib.ct import AxialGrid, read_ct
-    from ICHWeakSegLib.ct.brain_mask import BrainMask
+    from ICHWeakSegLib.ct import Head, read_ct
     from ICHWeakSegLib.ct.network_input import NetworkInput
     from ICHWeakSegLib.look import Seen, look
     from ICHWeakSegLib.models import load_model
@@ -169,19 +170,18 @@ def segment(
         if isinstance(ct, (str, Path)):
             step("reading")
             ct = read_ct(ct)
+        if head is not None and head.ct is not ct:
+            raise InputError(
+                "The head was made from another CT than the one to segment: make it from this one."
+            )
         if isinstance(model, (str, Path)):
             step("loading the model")
             model = load_model(model)
         settings = Settings.of(model.card, method, refine, threshold, sensitivity)
 
         step("brain mask")
-        grid = AxialGrid(ct)
-        brain = BrainMask(grid)
-        if brain.empty:
-            raise InputError(
-                f"{ct.source or 'The CT'} shows no skull with brain inside; give a head CT in HU that includes "
-                "the brain."
-            )
+        head = head or Head.of(ct)
+        grid, brain = head.grid, head.brain
         source = NetworkInput(grid, brain, model.card.preprocessing)
         seen = Seen(model.card, settings, source, _slab_gate(gate, source))
         seen.warnings += [*ct.warnings, *grid.warnings]

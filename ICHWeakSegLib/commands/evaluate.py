@@ -36,7 +36,15 @@ def add_to(commands: argparse._SubParsersAction) -> None:
         nargs="+",
         default=[],
         metavar="RUN[:HOW]",
-        help="outputs of 'train classifier --folds': each network on the patients it was not trained on",
+        help="outputs of 'train classifier', 'train sequence' or 'train segmenter' with --folds: each network on "
+        "the patients it was not trained on; a mode as in RUN:either puts those of --folds-beside beside them",
+    )
+    command.add_argument(
+        "--folds-beside",
+        type=os.path.expanduser,
+        metavar="RUN",
+        help="output of 'train segmenter --folds' for the fold runs with a mode: fold by fold its networks "
+        "segment beside the classifiers that never saw the same patients",
     )
     command.add_argument("--output", required=True, type=os.path.expanduser, metavar="DIR")
     command.add_argument(
@@ -81,8 +89,10 @@ def run(options: argparse.Namespace) -> None:
     cases = read_cases(options.cases, options.labels, options.boxes)
     patients = {case.patient for case in cases}
     systems = package_systems(options.models, options.sensitivity)
+    beside = check_beside(options)
     systems += [
-        fold_system(run_, patients, output / "folds", options.sensitivity) for run_ in options.folds_run
+        fold_system(run_, patients, output / "folds", options.sensitivity, beside)
+        for run_ in options.folds_run
     ]
     name_apart(systems)
     with Bar(options.quiet) as bar:
@@ -98,6 +108,27 @@ def run(options: argparse.Namespace) -> None:
         )
     if not options.quiet:
         print(f"{len(cases)} CTs of {len(patients)} patients with {len(systems)} system(s): {summary}")
+
+
+def check_beside(options: argparse.Namespace) -> Path | None:
+    """The run of `--folds-beside`.
+
+    Raises:
+        InputError: a fold run needs it and it is not given, or the other way round.
+    """
+    from ICHWeakSegLib.evaluation.systems import parse
+
+    paired = next((text for text in options.folds_run if parse(text).mode), None)
+    if paired and options.folds_beside is None:
+        raise InputError(
+            f"--folds-run {paired} needs segmentation networks beside its classifiers: name their run with "
+            "--folds-beside."
+        )
+    if options.folds_beside is not None and not paired:
+        raise InputError(
+            "--folds-beside is for runs of --folds-run with a mode, such as RUN:either: add one, or leave it out."
+        )
+    return None if options.folds_beside is None else Path(options.folds_beside)
 
 
 def require_packages() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ICHWeakSegLib.ct.errors import InputError
+from ICHWeakSegLib.ct.head import Head
 from ICHWeakSegLib.ct.truth import read_truth
 from ICHWeakSegLib.ct.volume import CT
 from ICHWeakSegLib.evaluation.boxes import energy, inside, pointing, rivals
@@ -27,18 +28,28 @@ GATINGS = ("predicted", "oracle")
 Record = dict[str, Any]
 
 
-def measure_case(case: EvalCase, ct: CT, system: System, model: Model, device: str = "auto") -> Record:
+def measure_case(
+    case: EvalCase, ct: CT, system: System, model: Model, device: str = "auto", head: Head | None = None
+) -> Record:
     """Measure one case with one system, through the one pipeline.
 
     Predicted gating: the classifier decides which slices get a mask, as in use. Oracle gating: the true labels
     do, as where only the outlines are compared; its maps are those that boxes judge.
+
+    Args:
+        case: what is known about the CT.
+        ct: its CT.
+        system: how the model is used.
+        model: the system's, for this patient.
+        device: as for `segment`.
+        head: of `ct`, where several systems are measured on it; made here by default.
 
     Returns:
         `slices`: a row for each axial slice; `case`: one row; `lesions`: a row a lesion and gating;
         `warnings`; `provenance` of the pipeline. NaN where something is unknown or undefined.
 
     Raises:
-        InputError: mask or labels do not fit the CT.
+        InputError: mask or labels do not fit the CT, or `head` is of another one.
     """
     truth = None if case.mask is None else read_truth(case.mask, ct)
     model = replace(model, card=system.card(case.patient))
@@ -47,6 +58,7 @@ def measure_case(case: EvalCase, ct: CT, system: System, model: Model, device: s
         "refine": system.spec.refine,
         "sensitivity": system.sensitivity,
         "device": device,
+        "head": head or Head.of(ct),
     }
     result = segment(ct, model, **options)
     grid = result.grid

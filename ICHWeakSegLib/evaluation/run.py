@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ICHWeakSegLib.ct.errors import InputError
-from ICHWeakSegLib.ct.volume import CT
+from ICHWeakSegLib.ct.head import Head
 from ICHWeakSegLib.evaluation.cases import EvalCase
 from ICHWeakSegLib.evaluation.measure import Record, measure_case
 from ICHWeakSegLib.evaluation.store import Store
@@ -66,16 +66,17 @@ def measure_all(
     loaded = Loaded()
     records: list[list[Record]] = [[] for _ in systems]
     for number, case in enumerate(cases):
-        ct: CT | None = None
+        # Read on first need, and once for all systems.
+        head: Head | None = None
         for place, system in enumerate(systems):
             if progress:
                 progress("measuring", number * len(systems) + place, len(cases) * len(systems))
             record = store.get(case, system)
             if record is None:
                 try:
-                    ct = ct or case.read()
+                    head = head or Head.of(case.read())
                     model = loaded.model(system.package(case.patient).folder)
-                    record = measure_case(case, ct, system, model, device)
+                    record = measure_case(case, head.ct, system, model, device, head)
                 except InputError as problem:
                     raise InputError(f"Case {case.name}: {problem}") from problem
                 store.put(case, system, record)

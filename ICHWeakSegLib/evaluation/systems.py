@@ -29,7 +29,8 @@ class Spec:
     Attributes:
         model: name or folder; of a cross-validated training the run's folder.
         method, refine: see `segment`.
-        mode: whose mask counts in a package of two networks, see `models.card.SegmenterPart`.
+        mode: whose mask counts in a package of two networks, see `models.card.SegmenterPart`; of a run, whose
+            mask counts in the pairs that its folds make with those of another, see `fold_system`.
     """
 
     model: str

@@ -10,11 +10,14 @@ import sys
 import time
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
+import torch
 from cohorts import TINY_OPTIONS, write_table, write_volumes
 from phantom_heads import head
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from tiny_models import tiny_card, tiny_model
 
 from ICHWeakSegLib import CT
@@ -192,6 +195,8 @@ def test_no_option_tunes_on_the_cases(capsys):
         (("--models", "starter", "--labels", "l.csv"), "leave out --labels"),
         (("--models", "starter", "--sensitivity", 0.01), "0.01"),
         (("--folds-run", "."), "holds no folds"),
+        (("--folds-run", ".", ".:either"), "name their run with --folds-beside"),
+        (("--models", "starter", "--folds-beside", "."), "with a mode"),
     ],
 )
 def test_refusals(place, tmp_path, capsys, more, words):
@@ -297,6 +302,92 @@ def test_an_unfinished_fold_is_refused(trained, tmp_path, capsys):
     (tmp_path / "run" / "fold-1" / "scores.json").unlink()
     command = ("evaluate", trained / "data", "--folds-run", tmp_path / "run", "--output", tmp_path / "out")
     assert "not finished" in refused(capsys, *command)
+
+
+@pytest.fixture(scope="module")
+def beside(trained):
+    """A cross-validated training of segmentation networks on the same cohort."""
+    (trained / "masks").mkdir()
+    for number in (1, 3, 5, 7):
+        image = nibabel.load(trained / "data" / f"head {number}.nii.gz")
+        blood = (np.asarray(image.dataobj) == 75).astype(np.uint8)
+        nibabel.save(nibabel.Nifti1Image(blood, image.affine), trained / "masks" / f"head {number}.nii.gz")
+    command = ("train", "segmenter", trained / "data", "--output", trained / "unet", "--name", "u")
+    masks = ("--on", "masks", "--masks", trained / "masks", "--size", 32, "--pixel-mm", 6)
+    network = ("--override", "channels=[4,8]", "--override", "strides=[2]", "--rate", 0.01)
+    training = ("--epochs", 1, "--steps", 2, "--valid", 0, "--folds", 2, "--folds-only", "--quiet")
+    assert run(*command, *masks, *network, *training, "--device", "cpu", "--threads", 1) == 0
+    for file in (trained / "unet").glob("fold-*/network.safetensors"):
+        weights = load_file(file)
+        (last,) = (key for key, value in weights.items() if key.endswith("bias") and value.shape == (1,))
+        # Blood everywhere: a network that finds none would show nothing.
+        weights[last] += 20
+        save_file(weights, file)
+    return trained / "unet"
+
+
+def test_each_fold_pairs_a_classifier_with_its_segmentation_network(trained, beside, tmp_path):
+    # Folds may be numbered otherwise: the patients count.
+    swapped = tmp_path / "swapped"
+    for number in (0, 1):
+        shutil.copytree(beside / f"fold-{number}", swapped / f"fold-{1 - number}")
+    out = tmp_path / "out"
+    runs = (trained / "run", f"{trained / 'run'}:either", f"{trained / 'run'}:threshold/network")
+    command = ("evaluate", trained / "data", "--folds-run", *runs, "--folds-beside", swapped)
+    assert run(*command, "--output", out, "--draws", 10, "--device", "cpu", "--quiet") == 0
+    systems = json.loads((out / "provenance.json").read_text())["systems"]
+    names = ["run (2-fold)", "run (2-fold):either", "run (2-fold):threshold/network"]
+    assert list(systems) == names
+    for alone, either, network in zip(*(systems[name]["models"] for name in names), strict=True):
+        assert either["patients"] == alone["patients"] == network["patients"]
+        assert either["sha256"] == alone["sha256"]
+        assert either["slice_threshold"] == alone["slice_threshold"]
+        assert "mode" not in alone
+        assert (either["mode"], network["mode"]) == ("either", "network")
+        # The second network is that of the fold that held out the same patients.
+        package = out / "folds" / either["model"]
+        (place,) = [
+            fold
+            for fold in beside.glob("fold-*")
+            if sorted(json.loads((fold / "run.json").read_text())["valid"]) == either["patients"]
+        ]
+        trained_weights = load_file(place / "network.safetensors")
+        for key, value in load_file(package / "segmenter.safetensors").items():
+            assert torch.equal(value, trained_weights[key].to(value.dtype)), key
+    by_case = {(row["system"], row["case"]): row for row in rows(out / "patients.csv")}
+    found = [[float(by_case[name, f"head {n}.nii.gz"]["predicted_ml"]) for n in range(8)] for name in names]
+    assert all(both >= max(one, other) for one, both, other in zip(*found, strict=True))
+    assert sum(found[1]) > 2 * sum(found[0]) > 0
+    # The slices are the classifier's.
+    scores = [
+        [row["probability"] for row in rows(out / "slices.csv") if row["system"] == name] for name in names
+    ]
+    assert scores[0] == scores[1] == scores[2]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "words"),
+    [
+        ("run:either", "run", "holds no segmentation networks"),
+        ("unet:either", "unet", "leave out the mode"),
+        ("run:both", "other", "hold out different patients (fold-"),
+        ("run:map", "nowhere", "holds no folds"),
+    ],
+)
+def test_runs_that_make_no_pairs_are_refused(trained, beside, tmp_path, capsys, first, second, words):
+    # The same networks, but for two patients who changed places.
+    shutil.copytree(beside, tmp_path / "other")
+    files = [tmp_path / "other" / f"fold-{number}" / "run.json" for number in (0, 1)]
+    folds = [json.loads(file.read_text()) for file in files]
+    one, two = (sorted(fold["valid"])[0] for fold in folds)
+    for file, fold in zip(files, folds, strict=True):
+        for part in ("train", "valid"):
+            fold[part] = [{one: two, two: one}.get(patient, patient) for patient in fold[part]]
+        file.write_text(json.dumps(fold))
+    second = tmp_path / second if second == "other" else trained / second
+    command = ("evaluate", trained / "data", "--folds-run", trained / first, "--folds-beside", second)
+    assert words in refused(capsys, *command, "--output", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 STUDY = ("--epochs", 1, "--samples", 8, "--batch", 4, "--draws", 10, *TINY_OPTIONS)

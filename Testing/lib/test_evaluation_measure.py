@@ -6,10 +6,13 @@ from phantom_heads import dice, head
 from tiny_models import tiny_card, tiny_model
 
 from ICHWeakSegLib import CT, segment
+from ICHWeakSegLib.ct import Head
 from ICHWeakSegLib.ct.errors import InputError
 from ICHWeakSegLib.evaluation.cases import EvalCase
 from ICHWeakSegLib.evaluation.gating import oracle
 from ICHWeakSegLib.evaluation.measure import measure_case
+from ICHWeakSegLib.evaluation.run import measure_all
+from ICHWeakSegLib.evaluation.store import Store
 from ICHWeakSegLib.evaluation.systems import Spec, name_apart, package_systems, parse
 from ICHWeakSegLib.models import OperatingPoint, load_model
 from ICHWeakSegLib.output import write_result_mask
@@ -37,6 +40,26 @@ def measured(place, model, **more):
     (system,) = package_systems([str(folder / model)])
     case = EvalCase("a", "p", lambda: ct, **{"mask": folder / "mask.nii.gz", **more})
     return measure_case(case, ct, system, load_model(folder / model), "cpu")
+
+
+def test_one_head_serves_all_systems(place, tmp_path, monkeypatch):
+    folder, ct, _ = place
+    read, made = [], []
+    case = EvalCase("a", "p", lambda: read.append(1) or ct, mask=folder / "mask.nii.gz")
+    systems = package_systems(
+        [str(folder / "willing"), f"{folder / 'willing'}:grad-cam", str(folder / "blind")]
+    )
+    models = [load_model(system.package("p").folder) for system in systems]
+    apart = [measure_case(case, ct, *pair, "cpu") for pair in zip(systems, models, strict=True)]
+    whole = Head.of.__func__
+    monkeypatch.setattr(Head, "of", classmethod(lambda cls, ct: made.append(1) or whole(cls, ct)))
+    together = measure_all([case], systems, Store(tmp_path), "cpu")
+    assert (len(read), len(made)) == (1, 1)
+    for one, shared in zip(apart, together, strict=True):
+        np.testing.assert_equal(shared.records[0], one)
+    # Finished measurements need no CT.
+    measure_all([case], systems, Store(tmp_path), "cpu")
+    assert (len(read), len(made)) == (1, 1)
 
 
 def test_oracle_and_predicted_gating(place):

@@ -14,7 +14,8 @@ from phantom_heads import PIXEL_MM, HeadWithBleed, dice, head, on_grid
 from tiny_models import tiny_card, tiny_model
 
 from ICHWeakSegLib import CT, InputError, load_model, localize, read_ct, segment
-from ICHWeakSegLib.ct import write_volume
+from ICHWeakSegLib.ct import AxialGrid, Head, write_volume
+from ICHWeakSegLib.ct.brain_mask import BrainMask
 from ICHWeakSegLib.look import swin
 from ICHWeakSegLib.models import MapSettings, OperatingPoint
 from ICHWeakSegLib.segment import Cancelled, Result
@@ -334,6 +335,51 @@ class TestOptions:
         write_volume(path, few.ct.hu, few.ct)
         for source in (path, str(path), read_ct(path)):
             np.testing.assert_array_equal(segment(source, tiny).mask, few_result.mask)
+
+
+class TestHead:
+    """A head made once serves every model and call, and none of them changes it."""
+
+    def same(self, ct, model, calls) -> None:
+        shared = Head.of(ct)
+        for more in calls:
+            alone, found = segment(ct, model, **more), segment(ct, model, head=shared, **more)
+            np.testing.assert_array_equal(found.mask, alone.mask)
+            np.testing.assert_array_equal(found.map, alone.map)
+            assert found.map.any()
+            assert (found.slice_scores, found.warnings) == (alone.slice_scores, alone.warnings)
+            assert found.provenance == alone.provenance
+            assert found.grid is shared.grid
+
+    def test_one_call_after_the_other(self, few, tiny):
+        gate = np.array([False, True, True, False, False, True])
+        self.same(few.ct, tiny, [{}, {"method": "grad-cam"}, {"gate": gate}, {"refine": "otsu"}, {}])
+        assert segment(few.ct, tiny, head=Head.of(few.ct)).mask.any()
+
+    def test_sheared(self, tiny):
+        # Around the middle of the bleed.
+        affine = axial_affine((8, 128, 128), STEPS, tilt_deg=15.0)
+        affine[2, 3] += 30
+        self.same(on_grid((8, 128, 128), affine).ct, tiny, [{"refine": "otsu"}, {"refine": "otsu"}])
+
+    def test_thin(self, tiny):
+        case = head(2)
+        middle = int(case.blood.sum(axis=(1, 2)).argmax())
+        ct = CT(case.ct.hu[middle - 8 : middle + 8], case.ct.ijk_to_ras)
+        self.same(ct, tiny, [{"refine": "otsu"}, {"refine": "otsu"}])
+
+    def test_its_brain_is_the_brain_mask(self, few):
+        shared = Head.of(few.ct)
+        fresh = BrainMask(AxialGrid(few.ct))
+        for _ in range(2):
+            np.testing.assert_array_equal(shared.brain.to_array(), fresh.to_array())
+            # Whoever writes into a slice writes into his own.
+            shared.brain[len(shared.brain) // 2][:] = False
+
+    def test_of_another_ct(self, case, few, tiny):
+        with pytest.raises(InputError, match="another CT") as caught:
+            segment(few.ct, tiny, head=Head.of(case.ct))
+        assert "\n" not in str(caught.value)
 
 
 class TestProgress:
