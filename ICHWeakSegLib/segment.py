@@ -119,7 +119,7 @@ def segment(
     method: str | None = None,
     refine: str | None = None,
     threshold: float | None = None,
-    sensitivity: float | None = None,
+    sensitivity: float | str | None = None,
     device: str = "auto",
     threads: int | None = None,
     progress: Progress | None = None,
@@ -133,9 +133,11 @@ def segment(
         ct: a CT, or the path of one.
         model: a loaded model, its name, or its folder.
         method: localization, a name in `localize.METHODS`; the model card's by default.
-        refine: `hu` (map and HU), `threshold` or `otsu` (map alone); the card's by default.
+        refine: a name in `cut.REFINEMENTS`, e.g. `hu` (map and HU) or `threshold` (map alone); the card's by
+            default.
         threshold: of the map, 0-1; the card's by default.
-        sensitivity: slice sensitivity that moves the classifier's operating point; needs the card's table.
+        sensitivity: moves the classifier's operating point: `low`, `normal` or `high`, or a slice sensitivity
+            of the card's table, where the card has them.
         device: `auto`, `cpu`, `cuda` or `mps`; without memory there it goes on with smaller batches, then
             on the CPU, and says so in the warnings.
         threads: CPU threads of torch during the call; its own choice by default.

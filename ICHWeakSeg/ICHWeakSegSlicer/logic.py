@@ -68,7 +68,7 @@ class SceneLogic:
         method: str | None = None,
         refine: str | None = None,
         threshold: float | None = None,
-        sensitivity: float | None = None,
+        sensitivity: float | str | None = None,
         device: str = "auto",
         outputMap: Any = None,
         outputTable: Any = None,
@@ -88,7 +88,8 @@ class SceneLogic:
             method: localization, such as `hgi-sam`; the model card's by default.
             refine: `hu`, `threshold` or `otsu`; the card's by default.
             threshold: of the map, 0-1; the card's by default.
-            sensitivity: slice sensitivity, 0-1, that moves the classifier's operating point.
+            sensitivity: moves the classifier's operating point: `low`, `normal`, `high`, or a slice sensitivity,
+                0-1.
             device: `auto`, `cpu`, `cuda` or `mps`.
             outputMap: scalar volume node for the localization map, 0-1.
             outputTable: table node for volumes in mL, lesions, slices and mean HU.

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from ICHWeakSegLib.commands.progress import Bar
+from ICHWeakSegLib.commands.sensitivity import HELP, sensitivity
 from ICHWeakSegLib.ct.errors import InputError
 
 
@@ -53,9 +54,9 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--boxes", metavar="CSV", help="boxes of a folder; default: boxes.csv in it")
     command.add_argument(
         "--sensitivity",
-        type=float,
+        type=sensitivity,
         metavar="S",
-        help="slice sensitivity, 0-1, by the tables of the model cards",
+        help=HELP,
     )
     command.add_argument(
         "--draws", type=int, default=1000, metavar="N", help="of the bootstrap; default: %(default)s"

@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from ICHWeakSegLib.commands import train_segmenter, train_sequence
 from ICHWeakSegLib.commands.progress import Bar
-from ICHWeakSegLib.commands.train_options import add_data_options, add_run_options, check_shared_options
+from ICHWeakSegLib.commands.train_options import (
+    add_data_options,
+    add_kind,
+    add_run_options,
+    check_shared_options,
+)
 from ICHWeakSegLib.commands.train_run import (
     card_facts,
     figures_text,
@@ -47,7 +52,8 @@ def add_to(commands: argparse._SubParsersAction) -> None:
 
 
 def add_classifier_to(kinds: argparse._SubParsersAction) -> None:
-    kind = kinds.add_parser(
+    kind = add_kind(
+        kinds,
         "classifier",
         help="a slice classifier (Swin) for HGI-SAM",
         description="Train a slice classifier from image-level labels ('blood on this slice: yes or no'). "

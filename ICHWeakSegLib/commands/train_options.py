@@ -4,8 +4,18 @@ from __future__ import annotations
 
 import argparse
 import re
+import shlex
 
 from ICHWeakSegLib.ct.errors import InputError
+
+
+def add_kind(kinds: argparse._SubParsersAction, name: str, **words: str) -> argparse.ArgumentParser:
+    """A parser that takes `@FILE` in place of options: a recipe, with `#` before remarks."""
+    kind = kinds.add_parser(
+        name, fromfile_prefix_chars="@", epilog="@FILE stands for the options in a file.", **words
+    )
+    kind.convert_arg_line_to_args = lambda line: shlex.split(line, comments=True)  # type: ignore[method-assign]
+    return kind
 
 
 def add_data_options(kind: argparse.ArgumentParser) -> None:

@@ -10,7 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ICHWeakSegLib.commands.progress import Bar
-from ICHWeakSegLib.commands.train_options import add_data_options, add_run_options, check_shared_options
+from ICHWeakSegLib.commands.train_options import (
+    add_data_options,
+    add_kind,
+    add_run_options,
+    check_shared_options,
+)
 from ICHWeakSegLib.commands.train_run import (
     Cohort,
     card_facts,
@@ -38,7 +43,8 @@ MIX = (6, 2, 4, 4)
 
 
 def add_to(kinds: argparse._SubParsersAction) -> None:
-    kind = kinds.add_parser(
+    kind = add_kind(
+        kinds,
         "segmenter",
         help="a segmentation network (U-Net, SwinUNETR)",
         description="Train a segmentation network: on bleeds painted into CTs without blood together with "

@@ -9,7 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ICHWeakSegLib.commands.progress import Bar
-from ICHWeakSegLib.commands.train_options import add_data_options, add_run_options, check_shared_options
+from ICHWeakSegLib.commands.train_options import (
+    add_data_options,
+    add_kind,
+    add_run_options,
+    check_shared_options,
+)
 from ICHWeakSegLib.commands.train_run import (
     card_facts,
     figures_text,
@@ -28,7 +33,8 @@ BACKBONE = "resnet18"
 
 
 def add_to(kinds: argparse._SubParsersAction) -> None:
-    kind = kinds.add_parser(
+    kind = add_kind(
+        kinds,
         "sequence",
         help="a slice-sequence classifier (ResNet with LSTM or GRU) for pseudo-masks",
         description="Train a slice-sequence classifier from image-level labels in three stages: slices, "

@@ -159,7 +159,7 @@ def fold_system(
     text: str,
     patients: Iterable[str],
     folder: Path,
-    sensitivity: float | None = None,
+    sensitivity: float | str | None = None,
     beside: Path | None = None,
 ) -> System:
     """The system of a cross-validated run: every patient meets the network that never saw him.

@@ -62,7 +62,7 @@ class System:
     name: str
     package: Callable[[str], FoundModel] = field(repr=False)
     spec: Spec
-    sensitivity: float | None = None
+    sensitivity: float | str | None = None
     folds: bool = False
     operating_origin: str = "operating point of the model card"
     caution: str = ""
@@ -108,7 +108,7 @@ class System:
             **how.provenance(),
             "slice_threshold_from": self.operating_origin
             if self.sensitivity is None
-            else f"table of the model card at sensitivity {self.sensitivity:g}",
+            else f"table of the model card at sensitivity {self.sensitivity}",
             "map_threshold_from": "model card"
             if how.method == card.map.method
             else f"default of {how.method}, as published",
@@ -162,7 +162,7 @@ def parse(text: str) -> Spec:
     return Spec(model, **chosen)
 
 
-def package_systems(specs: Sequence[str], sensitivity: float | None = None) -> list[System]:
+def package_systems(specs: Sequence[str], sensitivity: float | str | None = None) -> list[System]:
     """Systems of installed packages.
 
     Raises:
