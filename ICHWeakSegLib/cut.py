@@ -158,9 +158,9 @@ def _mask(
         return refine_threshold(planes, inside, how.threshold)
     if how.refine == "otsu":
         return refine_otsu(planes, inside)
-    if how.refine == "hysteresis":
-        return refine_hysteresis(planes, inside, grid.slice_ml[run], how.threshold, how.options)
     hu = [grid.slice_hu(s)[box] for s in run]
+    if how.refine == "hysteresis":
+        return refine_hysteresis(hu, planes, inside, grid.slice_ml[run], how.threshold, how.options)
     if how.refine == "kmeans":
         return refine_kmeans(hu, planes, inside, how.threshold, how.options)
     return refine_hu(

@@ -159,7 +159,9 @@ def masks(
     """The mask of each case, bool (S, size, size), with predicted gating."""
     for one in looked:
         maps = one.maps * (one.scores >= probability)[:, None, None]
-        yield refine_hysteresis(maps, one.case.brain, np.full(len(maps), voxel_ml), threshold, how)
+        yield refine_hysteresis(
+            one.case.hu, maps, one.case.brain, np.full(len(maps), voxel_ml), threshold, how
+        )
 
 
 def volumes(looked: list[Looked], *settings: object) -> np.ndarray:
