@@ -32,12 +32,12 @@ TRAININGS = {
     "swin-unetr": f"{SUPERVISED} swin-unetr --epochs 1 --steps 40",
     "weak": "segmenter --on painted --painted 20 --network weak --epochs 12 --steps 100",
 }
-# HGI-SAM, Swin-SAM and Grad-CAM share a network and cut their maps as published, HGI-SAM with our HU refinement as
-# well; `either` joins a fold's pseudo-masks with its U-Net.
+# HGI-SAM, Swin-SAM and Grad-CAM share a network and cut their maps as published; `either` joins a fold's
+# pseudo-masks with its U-Net.
 SYSTEMS = (
-    *("swin", "swin:hgi-sam/threshold", "swin:swin-sam/threshold", "swin:grad-cam/threshold"),
-    *("lstm:cam/kmeans", "gru:grad-cam/kmeans", "unet-pseudo"),
-    *("gru:grad-cam/kmeans/either", "unet-painted", "swin-unetr", "weak"),
+    *("swin:hgi-sam/threshold", "swin:swin-sam/threshold", "swin:grad-cam/threshold"),
+    *("lstm:cam/kmeans", "gru:grad-cam/kmeans", "unet-pseudo", "gru:grad-cam/kmeans/either"),
+    *("unet-painted", "swin-unetr", "weak"),
 )
 CASES = {"patients": "{data}", "painted": "{root}/painted-cases/cases.csv"}
 

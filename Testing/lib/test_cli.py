@@ -304,6 +304,7 @@ def test_bad_input(kind, files, tmp_path, capsys):
         (["--model", "nobody"], "no model 'nobody'"),
         (["--threshold", "2"], "between 0 and 1"),
         (["--sensitivity", "0.9"], "no table"),
+        (["--sensitivity", "low"], "knows the sensitivities normal, not 'low'"),
         (["--threads", "0"], "at least 1"),
         (["--series", "1.2.3"], "no DICOM"),
     ],

@@ -534,3 +534,16 @@ def test_a_supervised_network_on_painted_masks_alone(tmp_path, cohort):
     recipe = read_segmenter(tmp_path / "final")[1]["recipe"]
     assert recipe["loss"] == "dice-ce"
     assert (recipe["mix"]["labelled_positive"], recipe["mix"]["labelled_negative"]) == (0, 2)
+
+
+def test_the_recipe_of_the_bundled_model_is_a_file(capsys, tmp_path):
+    recipe = REPOSITORY / "docs" / "recipes" / "starter.args"
+    given = ["train", "segmenter", "DATA", "--output", "RUN", f"@{recipe}", "--seed", "3"]
+    options = cli.parser().parse_args(given)
+    assert (options.name, options.folds, options.ensemble, options.network) == ("starter", 5, True, "weak")
+    assert options.seed == 3, "what follows the file counts"
+    command.check_options(options)
+    with pytest.raises(SystemExit) as ended:
+        cli.parser().parse_args(["train", "segmenter", "DATA", f"@{tmp_path / 'none.args'}"])
+    assert ended.value.code == 2
+    assert "none.args" in capsys.readouterr().err
