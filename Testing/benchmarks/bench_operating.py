@@ -27,6 +27,7 @@ import torch
 from ICHWeakSegLib.ct.network_input import Preprocessing
 from ICHWeakSegLib.localize.segmenter_maps import segmenter_passes
 from ICHWeakSegLib.look.neighbours import smooth_over_slices
+from ICHWeakSegLib.models import find_model
 from ICHWeakSegLib.refine import HysteresisOptions, refine_hysteresis
 from ICHWeakSegLib.training.cache import Cropped, cached_cases
 from ICHWeakSegLib.training.cases import read_cohort
@@ -67,6 +68,9 @@ def main() -> None:
     parser.add_argument(
         "--painted", type=int, default=20, help="copies that the training painted; default: 20"
     )
+    parser.add_argument(
+        "--model", metavar="NAME|DIR", help="draw the curve with this card's map settings and points"
+    )
     parser.add_argument("--plot", type=Path)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
@@ -98,19 +102,28 @@ def main() -> None:
             )
         )
     _, threshold, peak, smallest, *_ = max(found)
-    how = (threshold, HysteresisOptions(peak, smallest))
+    how, points = (threshold, HysteresisOptions(peak, smallest)), point.points
+    if options.model:
+        card = find_model(options.model).card
+        how = (card.map.threshold, HysteresisOptions(**card.map.refine_options))
+        points = {**card.operating.points, "normal": card.operating.probability}
 
-    rows = curve(real, painted, negative, scores, how, voxel_ml)
+    rows = curve(real, painted, negative, how, voxel_ml)
     print("slice threshold, sensitivity, specificity, false mL median and mean, painted Dice")
     for row in rows:
         print("  " + "  ".join(f"{value:7.3f}" for value in row))
-    print("named points", point.points)
+    print("named points")
+    for name, cut in points.items():
+        print(
+            f"  {name:7}"
+            + "  ".join(f"{value:7.3f}" for value in curve_row(cut, real, painted, negative, how, voxel_ml))
+        )
     if options.plot:
-        draw(options.plot, rows, point.points)
+        draw(options.plot, rows, points)
     if options.json:
         facts = {
             "curve": rows,
-            "points": point.points,
+            "points": points,
             "threshold": threshold,
             "peak": peak,
             "smallest_ml": smallest,
@@ -181,30 +194,42 @@ def curve(
     real: list[Looked],
     painted: list[Looked],
     negative: list[Looked],
-    scores: list,
     how: tuple[float, HysteresisOptions],
     voxel_ml: float,
 ) -> list[tuple[float, ...]]:
     """A row a slice threshold."""
-    labels = np.concatenate([one.case.labels[:, 0] for one in real])
-    values = np.concatenate([one.scores for one in real])
+    labels, values = slices(real)
     cuts = np.quantile(
         values[labels == 0], [0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.93, 0.95, 0.97, 0.98, 0.99]
     )
-    rows = []
-    for cut in cuts:
-        false = volumes(negative, cut, *how, voxel_ml)
-        rows.append(
-            (
-                float(cut),
-                float((values[labels == 1] >= cut).mean()),
-                float((values[labels == 0] < cut).mean()),
-                float(np.median(false)),
-                float(np.mean(false)),
-                mean_dice(painted, cut, *how, voxel_ml),
-            )
-        )
-    return rows
+    return [curve_row(float(cut), real, painted, negative, how, voxel_ml) for cut in cuts]
+
+
+def slices(real: list[Looked]) -> tuple[np.ndarray, np.ndarray]:
+    """Labels and scores of all slices."""
+    labels = np.concatenate([one.case.labels[:, 0] for one in real])
+    return labels, np.concatenate([one.scores for one in real])
+
+
+def curve_row(
+    cut: float,
+    real: list[Looked],
+    painted: list[Looked],
+    negative: list[Looked],
+    how: tuple[float, HysteresisOptions],
+    voxel_ml: float,
+) -> tuple[float, ...]:
+    """Slice threshold, sensitivity, specificity, false mL (median, mean), Dice of painted volumes."""
+    labels, values = slices(real)
+    false = volumes(negative, cut, *how, voxel_ml)
+    return (
+        cut,
+        float((values[labels == 1] >= cut).mean()),
+        float((values[labels == 0] < cut).mean()),
+        float(np.median(false)),
+        float(np.mean(false)),
+        mean_dice(painted, cut, *how, voxel_ml),
+    )
 
 
 def draw(path: Path, rows: list[tuple[float, ...]], points: dict[str, float]) -> None:

@@ -39,11 +39,11 @@ def test_removes_only_what_is_ticked(panel, tmp_path):
     seen = answer_dialog(["two"])
     panel.ui.removeFilesButton.click()
     assert [text.split(" ")[0] for text in seen["boxes"]] == ["one", "two"]
-    assert "4.6 MB" in seen["boxes"][0]
+    assert "5.1 MB" in seen["boxes"][0]
     assert seen["ticked"] == []
     assert sorted(path.name for path in folder.iterdir()) == ["one"]
     assert "two" in panel.ui.statusLabel.text
-    assert texts(panel.ui.modelSelector) == ["starter", "one"]
+    assert texts(panel.ui.modelSelector) == ["starter", "starter-hgi-sam", "one"]
 
 
 def test_cancel_removes_nothing(panel, tmp_path):
