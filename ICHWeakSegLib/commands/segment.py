@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ICHWeakSegLib.commands.progress import Bar
+from ICHWeakSegLib.commands.sensitivity import HELP, sensitivity
 from ICHWeakSegLib.commands.targets import check_apart, check_target
 from ICHWeakSegLib.cut import REFINEMENTS
 from ICHWeakSegLib.segment import DEFAULT_MODEL, Result, segment
@@ -37,16 +38,16 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--model", default=DEFAULT_MODEL, metavar="NAME|DIR", help="default: %(default)s")
     command.add_argument(
         "--method",
-        choices=("hgi-sam", "swin-sam", "grad-cam", "layer-cam", "hires-cam"),
+        choices=("hgi-sam", "swin-sam", "grad-cam", "layer-cam", "hires-cam", "cam", "probability"),
         help="localization; default: the model card's",
     )
     command.add_argument("--refine", choices=REFINEMENTS, help="from map to mask; default: the model card's")
     command.add_argument("--threshold", type=float, metavar="X", help="of the map, 0-1")
     command.add_argument(
         "--sensitivity",
-        type=float,
+        type=sensitivity,
         metavar="S",
-        help="slice sensitivity, 0-1, that moves the classifier's operating point (from the card's table)",
+        help=HELP,
     )
     command.add_argument(
         "--map",

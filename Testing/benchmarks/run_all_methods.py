@@ -78,7 +78,7 @@ def measure(options: argparse.Namespace) -> None:
     painted = options.root / "painted-cases"
     if not (painted / "cases.csv").exists():
         script = Path(__file__).parent / "make_painted_cases.py"
-        subprocess.run([sys.executable, script, options.data, painted], check=True)
+        subprocess.run([sys.executable, script, options.data, painted, "--cases", "10"], check=True)
     systems = [f"{options.root}/{system}" for system in SYSTEMS]
     beside = ["--folds-beside", options.root / "unet-pseudo", "--threads", options.threads]
     for name, cases in CASES.items():
