@@ -30,7 +30,7 @@ def add_to(commands: argparse._SubParsersAction) -> None:
         nargs="+",
         default=[],
         metavar="NAME|DIR[:HOW]",
-        help="packages, with a method, refinement or mode other than the card's: starter:grad-cam/threshold",
+        help="packages, with a method, refinement or mode other than the card's: starter-hgi-sam:grad-cam",
     )
     command.add_argument(
         "--folds-run",

@@ -61,7 +61,7 @@ def _options() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--model", metavar="DIR", help="package of a sequence model; default: untrained")
-    parser.add_argument("--rival", default="starter", metavar="NAME|DIR")
+    parser.add_argument("--rival", default="starter-hgi-sam", metavar="NAME|DIR")
     parser.add_argument("--slices", type=int, nargs="+", default=[32, 400])
     parser.add_argument(
         "--published-slices",
