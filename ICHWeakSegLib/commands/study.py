@@ -10,6 +10,7 @@ from typing import Any
 from ICHWeakSegLib.commands import train
 from ICHWeakSegLib.commands.evaluate import require_packages, use_threads
 from ICHWeakSegLib.commands.progress import Bar
+from ICHWeakSegLib.commands.train_options import cache_folder
 from ICHWeakSegLib.ct.errors import InputError
 
 
@@ -133,14 +134,13 @@ def _study(options: argparse.Namespace, study: Callable[..., Path]) -> None:
     if options.draws < 1:
         raise InputError(f"--draws needs at least 1, not {options.draws}.")
     use_threads(options.threads)
-    output = Path(options.output)
     model = train.initial_model(options)
     recipe = train.recipe_of(options, model.card if model else None)
     check_network(recipe)
     cohort = read_cohort(options.data, options.labels or label_table(Path(options.data)))
     cases = read_cases(options.data, options.labels, options.boxes)
     with Bar(options.quiet) as bar:
-        cache = Path(options.cache) if options.cache else output / "cache"
+        cache = cache_folder(options)
         crops = cached_cases(cohort, recipe.preprocessing, cache, lambda *n: bar("reading CTs", *n))
         painted = train.paint(options, recipe, crops, cache, bar)
         more: dict[str, Any] = {

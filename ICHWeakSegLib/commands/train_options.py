@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 import shlex
+from pathlib import Path
 
 from ICHWeakSegLib.ct.errors import InputError
 
@@ -50,6 +51,11 @@ def add_data_options(kind: argparse.ArgumentParser) -> None:
         metavar="F",
         help="share of patients for validation, up to 0.5; 0: train on all",
     )
+
+
+def cache_folder(options: argparse.Namespace) -> Path:
+    """Where cropped CTs and painted copies are kept."""
+    return Path(options.cache) if options.cache else Path(options.output) / "cache"
 
 
 def add_run_options(kind: argparse.ArgumentParser) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ICHWeakSegLib.commands.progress import Bar
+from ICHWeakSegLib.commands.train_options import cache_folder
 from ICHWeakSegLib.ct.errors import InputError
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def read_training_cohort(
     if options.folds:
         split_patients(cases, options.folds, recipe.seed, "give fewer --folds")
     check(recipe)
-    cache = Path(options.cache) if options.cache else folder / "cache"
+    cache = cache_folder(options)
     for place in (folder, cache):
         try:
             place.mkdir(parents=True, exist_ok=True)
@@ -162,12 +163,11 @@ def train_all(
             f"Slice AUC, {options.folds}-fold by patient: {results['slice_auc_cross_validated']:.3f}",
             flush=True,
         )
-    if join is not None:
         write_results(cohort.folder, results)
+    if join is not None:
         places = [cohort.folder / f"fold-{number}" for number in range(options.folds)]
         return Outcome(join(places), scores, results)
     if options.folds_only:
-        write_results(cohort.folder, results)
         print(f"Folds: {cohort.folder}", flush=True)
         return None
     trained = train(

@@ -31,7 +31,7 @@ def remove_specks(mask: np.ndarray, slice_ml: np.ndarray, smallest_ml: float) ->
         volume += np.bincount(plane.ravel(), minlength=count + 1) * voxel_ml
     keep = volume >= smallest_ml
     keep[0] = False
-    return _in_place_of(mask, box, keep[labels])
+    return in_place_of(mask, box, keep[labels])
 
 
 def touching(mask: np.ndarray, seeds: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
@@ -44,7 +44,7 @@ def touching(mask: np.ndarray, seeds: Sequence[np.ndarray] | np.ndarray) -> np.n
     for plane, seed in zip(labels, seeds[box[0]], strict=True):
         keep[plane[seed[box[1:]]]] = True
     keep[0] = False
-    return _in_place_of(mask, box, keep[labels])
+    return in_place_of(mask, box, keep[labels])
 
 
 def count_lesions(mask: np.ndarray) -> int:
@@ -78,7 +78,8 @@ def bounding_box(mask: np.ndarray) -> tuple[slice, ...] | None:
     return tuple(box)
 
 
-def _in_place_of(mask: np.ndarray, box: tuple[slice, ...], part: np.ndarray) -> np.ndarray:
+def in_place_of(mask: np.ndarray, box: tuple[slice, ...], part: np.ndarray) -> np.ndarray:
+    """A mask of the shape of `mask` that holds `part` in the box and nothing elsewhere."""
     whole = np.zeros(mask.shape, bool)
     whole[box] = part
     return whole

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from ICHWeakSegLib.refine.components import bounding_box, label, remove_specks, touching
+from ICHWeakSegLib.refine.components import bounding_box, in_place_of, label, remove_specks, touching
 from ICHWeakSegLib.refine.threshold import Planes, refine_threshold
 
 # Pixels from the brain's border on within which the skull's partial volume reaches.
@@ -97,6 +97,4 @@ def _without_calcified(
     calcified = (dense > how.calcified_share * voxels) & (edge == 0) & (volume < how.calcified_ml)
     keep = ~calcified
     keep[0] = False
-    found = np.zeros_like(mask)
-    found[box] = keep[labels]
-    return found
+    return in_place_of(mask, box, keep[labels])
