@@ -7,7 +7,22 @@ import os
 import sys
 from collections.abc import Sequence
 
-from ICHWeakSegLib.commands import demo, evaluate, models, phantom, pseudo_masks, segment, study, train
+from ICHWeakSegLib.commands import (
+    batch,
+    demo,
+    dicom_seg,
+    evaluate,
+    follow_up,
+    models,
+    phantom,
+    pseudo_masks,
+    quantify,
+    report,
+    score,
+    segment,
+    study,
+    train,
+)
 from ICHWeakSegLib.ct.errors import InputError
 from ICHWeakSegLib.version import __version__
 
@@ -20,7 +35,22 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"ICHWeakSeg {__version__}")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (segment, models, train, pseudo_masks, evaluate, study, phantom, demo):
+    for command in (
+        segment,
+        batch,
+        quantify,
+        follow_up,
+        score,
+        report,
+        dicom_seg,
+        models,
+        train,
+        pseudo_masks,
+        evaluate,
+        study,
+        phantom,
+        demo,
+    ):
         command.add_to(commands)
     return top
 

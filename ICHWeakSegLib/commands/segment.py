@@ -7,14 +7,19 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ICHWeakSegLib.commands.progress import Bar
+from ICHWeakSegLib.commands.quantify import write_lesions
 from ICHWeakSegLib.commands.sensitivity import HELP, sensitivity
 from ICHWeakSegLib.commands.targets import check_apart, check_target
 from ICHWeakSegLib.cut import REFINEMENTS
 from ICHWeakSegLib.segment import DEFAULT_MODEL, Result, segment
+
+if TYPE_CHECKING:
+    from ICHWeakSegLib.quantify import Quantities
 
 # MetaImage has no place for the sheared grid of a tilted gantry.
 MAP_ENDINGS = (".nii.gz", ".nii", ".nrrd")
@@ -62,7 +67,13 @@ def add_to(commands: argparse._SubParsersAction) -> None:
         help="write the probability of each axial slice",
     )
     command.add_argument(
+        "--lesions", type=os.path.expanduser, metavar="CSV", help="write the measurements of each lesion"
+    )
+    command.add_argument(
         "--preview", type=os.path.expanduser, metavar="PNG", help="write a montage of the positive slices"
+    )
+    command.add_argument(
+        "--report", type=os.path.expanduser, metavar="HTML", help="write the page of `ichweakseg report`"
     )
     command.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto")
     command.add_argument("--threads", type=int, metavar="N", help="CPU threads")
@@ -90,9 +101,22 @@ def run(options: argparse.Namespace) -> None:
             threads=options.threads,
             progress=bar,
         )
+        measured = None
+        if options.lesions or options.json:
+            bar("measuring", 0, 1)
+            measured = measure_result(result)
+        if options.report:
+            bar("report", 0, 1)
+            write_report(options.report, result, options.input)
         bar("writing", 0, 1)
+        if options.lesions:
+            write_lesions(options.lesions, measured)
         written = write_outputs(result, options)
-    summary = summarize(result, written)
+        if options.lesions:
+            written["lesions"] = options.lesions
+        if options.report:
+            written["report"] = options.report
+    summary = summarize(result, written, measured)
     if options.json:
         print(json.dumps(summary, indent=2, allow_nan=False))
     elif not options.quiet:
@@ -113,7 +137,9 @@ def check_targets(options: argparse.Namespace) -> None:
     optional = (
         ("--map", options.map, MAP_ENDINGS),
         ("--slice-scores", options.slice_scores, (".csv",)),
+        ("--lesions", options.lesions, (".csv",)),
         ("--preview", options.preview, (".png",)),
+        ("--report", options.report, (".html",)),
     )
     for flag, target, endings in optional:
         if target:
@@ -143,6 +169,14 @@ def write_outputs(result: Result, options: argparse.Namespace) -> dict[str, str]
     return {"segmentation": options.output, **written}
 
 
+def write_report(target: str, result: Result, source: str) -> None:
+    """The page of the case; nothing in it names the patient."""
+    from ICHWeakSegLib.commands.report import scrubber_of
+    from ICHWeakSegLib.report import case_of, write_html
+
+    write_html(target, case_of(result, scrub=scrubber_of(source, keep=False)))
+
+
 def preview(result: Result, target: str | Path) -> None:
     """Montage of the result as the networks saw the CT: axial, radiological view."""
     from ICHWeakSegLib.output import write_preview
@@ -168,8 +202,19 @@ def blood_counts(result: Result) -> np.ndarray:
     return np.array([np.count_nonzero(plane) for plane in result.grid.from_native(result.mask)])
 
 
-def summarize(result: Result, written: dict[str, str]) -> dict[str, object]:
-    """The result in plain values."""
+def measure_result(result: Result) -> Quantities:
+    """Every lesion of a result."""
+    from ICHWeakSegLib.ct.brain_mask import BrainMask
+    from ICHWeakSegLib.quantify import measure
+
+    brain = BrainMask(result.grid) if result.mask.any() else None
+    return measure(result.ct, result.masks, brain=brain)
+
+
+def summarize(
+    result: Result, written: dict[str, str], measured: Quantities | None = None
+) -> dict[str, object]:
+    """The result in plain values; `lesion_table` has what was measured of each lesion."""
     from ICHWeakSegLib.refine import count_lesions
 
     by_subtype = {name: round(result.ct.volume_ml(mask), 3) for name, mask in result.masks.items()}
@@ -177,6 +222,7 @@ def summarize(result: Result, written: dict[str, str]) -> dict[str, object]:
         "volume_ml": round(result.volume_ml, 3),
         **({"subtypes_ml": by_subtype} if result.subtype_names else {}),
         "lesions": count_lesions(result.mask),
+        **({} if measured is None else {"lesion_table": measured.rows()}),
         "slices": len(result.slice_scores),
         "positive_slices": np.flatnonzero(result.positive).tolist(),
         "slices_with_blood": np.flatnonzero(blood_counts(result)).tolist(),
