@@ -47,7 +47,7 @@ class Result:
         volume_ml: volume of the mask in mL by the CT's true geometry.
         warnings: sentences about the input and about what had to be done differently.
         provenance: model, version, sha256, method, refinement, thresholds, software, device.
-        grid: the axial view of the CT that the networks saw.
+        head: the CT's axial slices and brain that the networks saw; `grid` is its view of the CT.
         square_maps: the networks' own maps of the positive slabs, for `map`.
         subtypes: which subtype blood would be in each voxel of the positive slices, uint8, shape (K, J, I), as
             1-based index into `subtype_names`; None for a model that did not learn subtypes.
@@ -61,10 +61,15 @@ class Result:
     volume_ml: float
     warnings: list[str]
     provenance: dict[str, Any]
-    grid: AxialGrid = field(repr=False)
+    head: Head = field(repr=False)
     square_maps: SquareMaps = field(repr=False)
     subtypes: np.ndarray | None = field(repr=False, default=None)
     subtype_names: tuple[str, ...] = ()
+
+    @property
+    def grid(self) -> AxialGrid:
+        """The axial view of the CT."""
+        return self.head.grid
 
     @property
     def masks(self) -> dict[str, np.ndarray]:
@@ -222,7 +227,7 @@ def segment(
             "software": f"ICHWeakSeg {__version__}",
             "device": place,
         },
-        grid=grid,
+        head=head,
         square_maps=maps,
         subtypes=subtypes,
         subtype_names=() if seen.subtypes is None else seen.subtypes.names,

@@ -11,8 +11,9 @@ from pathlib import Path
 from ICHWeakSegLib.cohort.case import Case, Found, Skipped
 from ICHWeakSegLib.cohort.dicom_tree import find_series
 from ICHWeakSegLib.cohort.table import read_table
-from ICHWeakSegLib.cohort.volumes import VOLUME_ENDINGS, find_volumes
+from ICHWeakSegLib.cohort.volumes import find_volumes
 from ICHWeakSegLib.ct.errors import InputError
+from ICHWeakSegLib.ct.read import VOLUME_ENDINGS
 
 # Called as (stage, done, total).
 Progress = Callable[[str, int, int], None]

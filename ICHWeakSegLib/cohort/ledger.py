@@ -8,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from ICHWeakSegLib.cohort.carried_columns import carried_columns
 from ICHWeakSegLib.cohort.case import Case, Found
 from ICHWeakSegLib.cohort.case_files import write_rows
 from ICHWeakSegLib.cohort.find import Progress
@@ -24,11 +25,11 @@ from ICHWeakSegLib.cohort.folders import (
 from ICHWeakSegLib.cohort.gallery import write_gallery
 from ICHWeakSegLib.cohort.log import Log
 from ICHWeakSegLib.cohort.names import Names
-from ICHWeakSegLib.cohort.private import Scrubber, carried_columns
 from ICHWeakSegLib.cohort.summary_plot import draw_summary
 from ICHWeakSegLib.cohort.tables import IDENTIFIERS, write_skipped, write_tables
 from ICHWeakSegLib.cohort.work import DONE, STOP, Outcome, Task, Workers
 from ICHWeakSegLib.ct.errors import InputError
+from ICHWeakSegLib.output.private import Scrubber
 from ICHWeakSegLib.version import __version__
 
 SEGMENTING = "segmenting"

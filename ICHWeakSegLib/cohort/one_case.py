@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from ICHWeakSegLib.cohort.case_files import write_case_files
 from ICHWeakSegLib.cohort.folders import CASES, case_folder
-from ICHWeakSegLib.cohort.private import Scrubber, header_words
 from ICHWeakSegLib.cohort.work import DONE, FAILED, STOP, Outcome, Task, system_error, why
 from ICHWeakSegLib.ct.errors import InputError
+from ICHWeakSegLib.output.private import Scrubber, header_words
 from ICHWeakSegLib.version import __version__
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class SegmentWork:
             return why(problem, name, time.monotonic() - start, scrubber(task))
         try:
             with case_folder(self._output / CASES, name, bool(task.get("replace"))) as folder:
-                write_case_files(folder, result, ready.head.brain, task)
+                write_case_files(folder, result, task)
         except Exception as problem:
             outcome = why(problem, name, time.monotonic() - start, scrubber(task))
             trouble = system_error(problem)

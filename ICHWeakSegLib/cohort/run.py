@@ -59,7 +59,7 @@ def run_batch(
     method: str | None = None,
     refine: str | None = None,
     threshold: float | None = None,
-    sensitivity: float | None = None,
+    sensitivity: float | str | None = None,
     device: str = "auto",
     workers: int | str = "auto",
     threads: int | None = None,

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from ICHWeakSegLib.cohort.case import Case, Found, Skipped
 
-VOLUME_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 _FEWEST_SLICES = 3
 _LABEL_INTENT = 1002
 _BYTES = {"uint8", "int8", "uint8_t", "int8_t", "uchar", "char", "unsigned char", "signed char"}
@@ -24,7 +23,7 @@ def find_volumes(
     A file whose header cannot be read stays a case: it fails with a sentence of its own.
 
     Args:
-        files: absolute paths with one of `VOLUME_ENDINGS`.
+        files: absolute paths with one of `ct.read.VOLUME_ENDINGS`.
         root: names count from here, so that a tree may move; None: absolute paths count.
     """
     found, seen = Found(), {}

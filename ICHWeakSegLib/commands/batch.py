@@ -7,6 +7,7 @@ import os
 import sys
 
 from ICHWeakSegLib.commands.progress import Bar
+from ICHWeakSegLib.commands.sensitivity import HELP, sensitivity
 from ICHWeakSegLib.cut import REFINEMENTS
 from ICHWeakSegLib.segment import DEFAULT_MODEL
 
@@ -33,9 +34,7 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--method", metavar="NAME", help="localization; default: the model card's")
     command.add_argument("--refine", choices=REFINEMENTS, help="from map to mask; default: the model card's")
     command.add_argument("--threshold", type=float, metavar="X", help="of the map, 0-1")
-    command.add_argument(
-        "--sensitivity", type=float, metavar="S", help="slice sensitivity, 0-1, by the model card's table"
-    )
+    command.add_argument("--sensitivity", type=sensitivity, metavar="S", help=HELP)
     command.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto")
     command.add_argument(
         "--workers",

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ICHWeakSegLib.commands.entered import add_entered, entered_of
 from ICHWeakSegLib.commands.progress import Bar
 from ICHWeakSegLib.commands.targets import check_apart, check_target
 from ICHWeakSegLib.ct.errors import InputError
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ICHWeakSegLib.ct.volume import CT
-    from ICHWeakSegLib.report import Case, Entered
+    from ICHWeakSegLib.report import Case
 
 _SEGMENTATION, _SCORES, _RESULT = "segmentation.seg.nrrd", "slices.csv", "result.json"
 # What of a DICOM header is shown with --keep-identifiers.
@@ -76,12 +77,7 @@ def add_to(commands: argparse._SubParsersAction) -> None:
         help="show the file's name and, from DICOM, who the patient is",
     )
     scores = command.add_argument_group("for the ICH score and the FUNC score")
-    scores.add_argument("--gcs", type=int, metavar="N", help="Glasgow Coma Scale on admission, 3-15")
-    scores.add_argument("--age", type=float, metavar="YEARS")
-    scores.add_argument("--ivh", choices=("yes", "no"), help="blood in the ventricles")
-    scores.add_argument("--infratentorial", choices=("yes", "no"), help="began below the tentorium")
-    scores.add_argument("--location", choices=("lobar", "deep", "infratentorial"))
-    scores.add_argument("--cognitive-impairment", choices=("yes", "no"), help="before the hemorrhage")
+    add_entered(scores)
     scores.add_argument(
         "--volume", type=float, metavar="ML", help="of the intraparenchymal hematoma; default: as measured"
     )
@@ -128,32 +124,16 @@ def _check(options: argparse.Namespace) -> None:
     if given and not options.mask:
         raise InputError(f"{given[0]} belongs to a MASK: give that, too.")
     # A wrong age must not cost a segmentation.
-    from ICHWeakSegLib.quantify import func_score, ich_score
+    from ICHWeakSegLib.quantify import clinical_scores
 
-    ich_score(gcs=options.gcs, age=options.age, volume_ml=options.volume)
-    func_score(location=options.location)
-
-
-def entered_of(options: argparse.Namespace) -> Entered:
-    """What was entered for the clinical scores."""
-    from ICHWeakSegLib.report import Entered
-
-    return Entered(
-        gcs=options.gcs,
-        age=options.age,
-        ivh=_yes(options.ivh),
-        infratentorial=_yes(options.infratentorial),
-        location=options.location,
-        cognitive_impairment=_yes(options.cognitive_impairment),
-        volume_ml=options.volume,
-    )
+    clinical_scores(entered_of(options))
 
 
 def scrubber_of(path: str, keep: bool) -> Callable[[str], str]:
     """Takes paths and what a DICOM header says of the patient out of sentences, unless they are kept."""
     if keep:
         return str
-    from ICHWeakSegLib.cohort.private import Scrubber, header_words
+    from ICHWeakSegLib.output.private import Scrubber, header_words
 
     source = Path(path).expanduser()
     return Scrubber("the CT", [source], header_words(source))
@@ -217,12 +197,11 @@ def identity_of(path: str) -> dict[str, str]:
 
     from ICHWeakSegLib.ct.dicom.files import dicom_files
     from ICHWeakSegLib.ct.dicom.frames import quiet_pydicom, read_frames
+    from ICHWeakSegLib.ct.read import VOLUME_ENDINGS
 
     source = Path(path).expanduser()
     found = {"File": source.name}
-    if source.is_file() and source.name.lower().endswith(
-        (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
-    ):
+    if source.is_file() and source.name.lower().endswith(VOLUME_ENDINGS):
         return found
     with quiet_pydicom(), dicom_files(source) as files:
         for file in files:
@@ -235,7 +214,3 @@ def identity_of(path: str) -> dict[str, str]:
             words = {what: str(header.get(tag) or "") for tag, what in _IDENTITY.items()}
             return found | {what: text for what, text in words.items() if text}
     return found
-
-
-def _yes(word: str | None) -> bool | None:
-    return None if word is None else word == "yes"

@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from ICHWeakSegLib.commands.entered import add_entered, entered_of
 from ICHWeakSegLib.ct.errors import InputError
 
 
@@ -18,8 +19,7 @@ def add_to(commands: argparse._SubParsersAction) -> None:
         description="ICH score (Hemphill 2001) and FUNC score (Rost 2008) of a spontaneous intraparenchymal "
         "hemorrhage. What is not given is named as missing. For research use only.",
     )
-    command.add_argument("--gcs", type=int, metavar="N", help="Glasgow Coma Scale on admission, 3-15")
-    command.add_argument("--age", type=float, metavar="YEARS")
+    add_entered(command)
     volume = command.add_mutually_exclusive_group()
     volume.add_argument("--volume", type=float, metavar="ML", help="of the intraparenchymal hematoma")
     volume.add_argument(
@@ -28,43 +28,23 @@ def add_to(commands: argparse._SubParsersAction) -> None:
         metavar="JSON",
         help="take the volume from what `segment --json` printed (IPH alone, where the model knows subtypes)",
     )
-    command.add_argument("--ivh", choices=("yes", "no"), help="blood in the ventricles")
-    command.add_argument("--infratentorial", choices=("yes", "no"), help="began below the tentorium")
-    command.add_argument("--location", choices=("lobar", "deep", "infratentorial"), help="for the FUNC score")
-    command.add_argument(
-        "--cognitive-impairment", choices=("yes", "no"), help="before the hemorrhage; for the FUNC score"
-    )
     command.add_argument("--json", action="store_true", help="print the scores as JSON")
     command.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> None:
-    from ICHWeakSegLib.quantify import func_score, ich_score
+    from ICHWeakSegLib.quantify import clinical_scores
 
-    volume, origin = options.volume, "entered"
+    measured, origin = None, "entered"
     if options.result:
-        volume, origin = volume_of(options.result)
-    infratentorial, location = _place(options)
-    ich = ich_score(
-        gcs=options.gcs,
-        age=options.age,
-        volume_ml=volume,
-        ivh=_yes(options.ivh),
-        infratentorial=infratentorial,
-    )
-    func = func_score(
-        volume_ml=volume,
-        age=options.age,
-        location=location,
-        gcs=options.gcs,
-        cognitive_impairment=_yes(options.cognitive_impairment),
-    )
+        measured, origin = volume_of(options.result)
+    ich, func = clinical_scores(entered_of(options), measured)
     if options.json:
         found = {"ich_score": ich.to_dict(), "func_score": func.to_dict(), "volume_from": origin}
         print(json.dumps(found, indent=2, allow_nan=False))
         return
     if options.result:
-        print(f"Volume: {volume:.1f} mL, {origin}.")
+        print(f"Volume: {measured:.1f} mL, {origin}.")
     print(ich.text())
     print(func.text())
 
@@ -92,22 +72,3 @@ def volume_of(path: str | os.PathLike[str]) -> tuple[float, str]:
     if isinstance(found, bool) or not isinstance(found, (int, float)):
         raise InputError(problem)
     return float(found), words
-
-
-def _place(options: argparse.Namespace) -> tuple[bool | None, str | None]:
-    """Infratentorial or not, and the location; one says a part of the other."""
-    below, location = _yes(options.infratentorial), options.location
-    if location is not None:
-        if below is not None and below != (location == "infratentorial"):
-            raise InputError(
-                f"--infratentorial {options.infratentorial} and --location {location} contradict each other: "
-                "correct one of them."
-            )
-        below = location == "infratentorial"
-    elif below:
-        location = "infratentorial"
-    return below, location
-
-
-def _yes(word: str | None) -> bool | None:
-    return None if word is None else word == "yes"

@@ -86,6 +86,7 @@ def add_to(commands: argparse._SubParsersAction) -> None:
 def run(options: argparse.Namespace) -> None:
     check_targets(options)
     from ICHWeakSegLib.ct.read import read_ct
+    from ICHWeakSegLib.quantify import measure
 
     with Bar(options.quiet) as bar:
         bar("reading", 0, 1)
@@ -104,7 +105,7 @@ def run(options: argparse.Namespace) -> None:
         measured = None
         if options.lesions or options.json:
             bar("measuring", 0, 1)
-            measured = measure_result(result)
+            measured = measure(result.ct, result.masks, brain=result.head.brain)
         if options.report:
             bar("report", 0, 1)
             write_report(options.report, result, options.input)
@@ -151,7 +152,7 @@ def check_targets(options: argparse.Namespace) -> None:
 def write_outputs(result: Result, options: argparse.Namespace) -> dict[str, str]:
     """Write what was asked for; the segmentation comes last, so that where it is, all is."""
     from ICHWeakSegLib.ct.write import write_volume
-    from ICHWeakSegLib.output import write_result_mask, write_slice_scores
+    from ICHWeakSegLib.output import write_result_mask, write_result_preview, write_slice_scores
 
     written = {}
     if options.map:
@@ -161,7 +162,7 @@ def write_outputs(result: Result, options: argparse.Namespace) -> dict[str, str]
         write_slice_scores(options.slice_scores, result.slice_scores)
         written["slice_scores"] = options.slice_scores
     if options.preview:
-        preview(result, options.preview)
+        write_result_preview(options.preview, result, Path(result.ct.source).name)
         written["preview"] = options.preview
     # Segments need one mask a subtype; a label map of 0 and 1 takes them together.
     masks = result.masks if result.subtype_names else result.mask
@@ -177,60 +178,18 @@ def write_report(target: str, result: Result, source: str) -> None:
     write_html(target, case_of(result, scrub=scrubber_of(source, keep=False)))
 
 
-def preview(result: Result, target: str | Path) -> None:
-    """Montage of the result as the networks saw the CT: axial, radiological view."""
-    from ICHWeakSegLib.output import write_preview
-
-    grid = result.grid
-    steps = np.diff(grid.positions_mm)
-    write_preview(
-        target,
-        grid.hu,
-        grid.from_native(result.mask),
-        (float(np.median(steps)), *grid.spacing_mm),
-        probabilities=[row["probability"] for row in result.slice_scores],
-        slice_ml=(grid.slice_ml * blood_counts(result)).tolist(),
-        total_ml=result.volume_ml,
-        model=f"{result.provenance['model']} {result.provenance['version']}",
-        case=Path(result.ct.source).name,
-        provenance=result.provenance,
-    )
-
-
-def blood_counts(result: Result) -> np.ndarray:
-    """Voxels with blood on each axial slice, shape (S,)."""
-    return np.array([np.count_nonzero(plane) for plane in result.grid.from_native(result.mask)])
-
-
-def measure_result(result: Result) -> Quantities:
-    """Every lesion of a result."""
-    from ICHWeakSegLib.ct.brain_mask import BrainMask
-    from ICHWeakSegLib.quantify import measure
-
-    brain = BrainMask(result.grid) if result.mask.any() else None
-    return measure(result.ct, result.masks, brain=brain)
-
-
 def summarize(
     result: Result, written: dict[str, str], measured: Quantities | None = None
 ) -> dict[str, object]:
     """The result in plain values; `lesion_table` has what was measured of each lesion."""
+    from ICHWeakSegLib.output import result_facts
     from ICHWeakSegLib.refine import count_lesions
 
-    by_subtype = {name: round(result.ct.volume_ml(mask), 3) for name, mask in result.masks.items()}
     return {
-        "volume_ml": round(result.volume_ml, 3),
-        **({"subtypes_ml": by_subtype} if result.subtype_names else {}),
+        **result_facts(result),
         "lesions": count_lesions(result.mask),
         **({} if measured is None else {"lesion_table": measured.rows()}),
-        "slices": len(result.slice_scores),
-        "positive_slices": np.flatnonzero(result.positive).tolist(),
-        "slices_with_blood": np.flatnonzero(blood_counts(result)).tolist(),
-        "highest_probability": round(max(row["probability"] for row in result.slice_scores), 4),
-        "warnings": result.warnings,
-        "provenance": result.provenance,
         "files": written,
-        "notice": "For research use only.",
     }
 
 

@@ -10,6 +10,7 @@ from ICHWeakSegLib.ct.errors import InputError
 from ICHWeakSegLib.ct.geometry import geometry_warnings
 from ICHWeakSegLib.ct.volume import CT
 
+VOLUME_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 FORMATS = "a DICOM folder, .zip or .dcm, .nii, .nii.gz, .nrrd, .nhdr, .mha or .mhd"
 
 

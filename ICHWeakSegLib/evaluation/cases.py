@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ICHWeakSegLib.ct.errors import InputError
+from ICHWeakSegLib.ct.read import VOLUME_ENDINGS
 from ICHWeakSegLib.ct.volume import CT
 from ICHWeakSegLib.evaluation.boxes import Box, read_boxes
 from ICHWeakSegLib.training.cases import CLASSES, Case, read_cohort
@@ -28,7 +29,7 @@ _ALIASES = {
 }
 _SUBTYPE_OF = {alias: name for name in SUBTYPES for alias in _ALIASES[name]}
 _MASK_ENDINGS = (".nii.gz", ".nii", ".seg.nrrd", ".nrrd", ".mha")
-_CT_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".zip", ".dcm")
+_CT_ENDINGS = (*VOLUME_ENDINGS, ".zip", ".dcm")
 
 
 @dataclass

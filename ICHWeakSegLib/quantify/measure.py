@@ -13,11 +13,11 @@ from ICHWeakSegLib.ct.brain_mask import BrainMask
 from ICHWeakSegLib.ct.errors import InputError
 from ICHWeakSegLib.ct.volume import CT
 from ICHWeakSegLib.quantify.diameters import diameters
+from ICHWeakSegLib.quantify.find_lesions import find_lesions
 from ICHWeakSegLib.quantify.lesion import Lesion, Quantities, Totals
 from ICHWeakSegLib.quantify.midline import Midplane, Planes, find_midplane
 from ICHWeakSegLib.quantify.nearby import lesions_near
 from ICHWeakSegLib.quantify.surface import irregularity, sphericity
-from ICHWeakSegLib.refine.components import bounding_box, label
 
 # The names that mean "blood of any kind" rather than a subtype.
 ANY = ("hemorrhage", "any")
@@ -58,7 +58,7 @@ def measure(
     """
     _check(ct, masks, brain, ventricles)
     subtypes = tuple(name for name in masks if name.lower() not in ANY)
-    labels, order, volumes = _lesions(ct, masks)
+    labels, order, volumes = find_lesions(ct, masks)
     if not order:
         empty = {name: 0.0 for name in subtypes}
         return Quantities((), Totals(0.0, 0, 0, None, None, 0.0, 0.0, 0.0, *[None] * 4, empty))
@@ -158,27 +158,6 @@ def _check(
             raise InputError(
                 f"The mask {name} has shape {np.shape(mask)}, the CT {ct.hu.shape}: give it on the CT's voxels."
             )
-
-
-def _lesions(ct: CT, masks: Mapping[str, np.ndarray]) -> tuple[np.ndarray, list[int], np.ndarray]:
-    """Lesion labels (K, J, I), their numbers from the largest to the smallest, and mL by label."""
-    blood = np.zeros(ct.hu.shape, bool)
-    for mask in masks.values():
-        blood |= np.asarray(mask) != 0
-    box = bounding_box(blood)
-    if box is None:
-        return np.zeros((0, 0, 0), np.uint16), [], np.zeros(1)
-    part, count = label(blood[box])
-    del blood
-    volumes = np.zeros(count + 1)
-    for plane, voxel_ml in zip(part, ct.slice_voxel_ml()[box[0]], strict=True):
-        volumes += np.bincount(plane.ravel(), minlength=count + 1) * voxel_ml
-    volumes[0] = 0
-    # Pages that nothing is written to take no memory.
-    labels = np.zeros(ct.hu.shape, part.dtype)
-    labels[box] = part
-    order = sorted(range(1, count + 1), key=lambda number: (-volumes[number], number))
-    return labels, order, volumes
 
 
 def _axial_labels(grid: AxialGrid, ct: CT, labels: np.ndarray, order: list[int]) -> np.ndarray:

@@ -4,6 +4,5 @@ from ICHWeakSegLib.report.case import Case, case_of, make_case
 from ICHWeakSegLib.report.html import write_html
 from ICHWeakSegLib.report.pdf import write_pdf
 from ICHWeakSegLib.report.pictures import pictures_of
-from ICHWeakSegLib.report.scores import Entered
 
-__all__ = ["Case", "Entered", "case_of", "make_case", "pictures_of", "write_html", "write_pdf"]
+__all__ = ["Case", "case_of", "make_case", "pictures_of", "write_html", "write_pdf"]

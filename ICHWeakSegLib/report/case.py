@@ -10,10 +10,11 @@ import numpy as np
 
 from ICHWeakSegLib.ct.axial import AxialGrid
 from ICHWeakSegLib.ct.errors import InputError
+from ICHWeakSegLib.ct.head import Head
 from ICHWeakSegLib.ct.volume import CT
-from ICHWeakSegLib.quantify import Quantities, measure
-from ICHWeakSegLib.refine.components import bounding_box, label
-from ICHWeakSegLib.report.scores import Entered, Scores, scores_of
+from ICHWeakSegLib.quantify import Entered, Quantities, measure
+from ICHWeakSegLib.quantify.find_lesions import find_lesions
+from ICHWeakSegLib.report.scores import Scores, scores_of
 
 if TYPE_CHECKING:
     from ICHWeakSegLib.segment import Result
@@ -77,6 +78,7 @@ def make_case(
     map: np.ndarray | None = None,
     provenance: Mapping[str, Any] | None = None,
     warnings: Sequence[str] | None = None,
+    head: Head | None = None,
     entered: Entered | None = None,
     name: str = "",
     identity: Mapping[str, str] | None = None,
@@ -91,6 +93,7 @@ def make_case(
         map: localization map, 0-1, shape (K, J, I).
         provenance: how the masks were made; `slice_threshold` becomes the line in the curve.
         warnings: of the run that made the masks; the CT's own by default.
+        head: of this CT, where it is known already.
         entered: for clinical scores.
         name: what the report calls the case.
         identity: whose case it is, where that is to be shown.
@@ -99,8 +102,8 @@ def make_case(
     Raises:
         InputError: masks, map or probabilities are not this CT's; a value for a score is out of its range.
     """
-    grid = AxialGrid(ct)
-    quantities = measure(ct, masks)
+    grid = AxialGrid(ct) if head is None else head.grid
+    quantities = measure(ct, masks, brain=None if head is None else head.brain)
     facts = dict(provenance or {})
     if map is not None and np.shape(map) != ct.hu.shape:
         raise InputError(f"The map has shape {np.shape(map)}, the CT {ct.hu.shape}: give the map of this CT.")
@@ -136,27 +139,19 @@ def case_of(result: Result, **more: Any) -> Case:
         map=result.map,
         provenance=result.provenance,
         warnings=result.warnings,
+        head=result.head,
         **more,
     )
 
 
 def _axial_lesions(ct: CT, grid: AxialGrid, masks: Mapping[str, np.ndarray]) -> np.ndarray:
     """Lesions by the numbers that `measure` gives them: the largest first."""
-    blood = np.zeros(ct.hu.shape, bool)
-    for mask in masks.values():
-        blood |= np.asarray(mask) != 0
-    box = bounding_box(blood)
-    if box is None:
+    labels, order, volumes = find_lesions(ct, masks)
+    if not order:
         return np.zeros(grid.shape, np.uint16)
-    part, count = label(blood[box])
-    volumes = np.zeros(count + 1)
-    for plane, voxel_ml in zip(part, ct.slice_voxel_ml()[box[0]], strict=True):
-        volumes += np.bincount(plane.ravel(), minlength=count + 1) * voxel_ml
-    numbers = np.zeros(count + 1, part.dtype)
-    numbers[1 + np.argsort(-volumes[1:], kind="stable")] = np.arange(1, count + 1)
-    labels = np.zeros(ct.hu.shape, part.dtype)
-    labels[box] = numbers[part]
-    return grid.from_native(labels)
+    numbers = np.zeros(len(volumes), labels.dtype)
+    numbers[order] = np.arange(1, len(order) + 1)
+    return grid.from_native(numbers[labels])
 
 
 def _number(value: object) -> float | None:

@@ -9,7 +9,8 @@ from phantom_heads import head
 from scipy import ndimage
 
 from ICHWeakSegLib.ct.volume import CT
-from ICHWeakSegLib.report import Case, Entered, make_case, pictures_of
+from ICHWeakSegLib.quantify import Entered
+from ICHWeakSegLib.report import Case, make_case, pictures_of
 from ICHWeakSegLib.report.pictures import Pictures
 
 PROVENANCE = {

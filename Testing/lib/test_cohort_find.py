@@ -11,11 +11,12 @@ from dicom_series import write_enhanced, write_scout, write_series
 from heads import head_ct
 
 from ICHWeakSegLib.cohort import find_cases
+from ICHWeakSegLib.cohort.carried_columns import carried_columns
 from ICHWeakSegLib.cohort.machine import choose_workers
 from ICHWeakSegLib.cohort.names import Names
-from ICHWeakSegLib.cohort.private import Scrubber, carried_columns
 from ICHWeakSegLib.ct import write_volume
 from ICHWeakSegLib.ct.errors import InputError
+from ICHWeakSegLib.output.private import Scrubber
 
 SMALL = {"spacing": (4.0, 4.0, 5.0)}
 

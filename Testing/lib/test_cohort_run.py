@@ -144,6 +144,7 @@ def test_again_does_nothing_anew(batch, capsys):
     ("more", "words"),
     [
         (["--threshold", 0.3], "threshold the model's own, now 0.3"),
+        (["--model", "starter", "--sensitivity", "high"], "sensitivity the model's own, now high"),
         (
             ["--refine", "threshold", "--device", "cpu"],
             "device auto, now cpu; refine the model's own, now thr",

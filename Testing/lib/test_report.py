@@ -22,7 +22,8 @@ from report_case import (
 
 from ICHWeakSegLib.ct.errors import InputError
 from ICHWeakSegLib.ct.volume import CT
-from ICHWeakSegLib.report import Entered, make_case, write_html, write_pdf
+from ICHWeakSegLib.quantify import Entered
+from ICHWeakSegLib.report import make_case, write_html, write_pdf
 from ICHWeakSegLib.report.html import page
 from ICHWeakSegLib.report.scores import scores_of
 from ICHWeakSegLib.report.slices import key_slices, map_planes

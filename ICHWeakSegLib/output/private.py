@@ -1,15 +1,15 @@
-"""Taking what names a patient out of sentences and tables."""
+"""Taking what names a patient out of sentences."""
 
 from __future__ import annotations
 
 import re
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ICHWeakSegLib.cohort.volumes import VOLUME_ENDINGS
 from ICHWeakSegLib.ct.errors import InputError
+from ICHWeakSegLib.ct.read import VOLUME_ENDINGS
 
 if TYPE_CHECKING:
     from ICHWeakSegLib.ct.dicom.files import DicomFile
@@ -33,12 +33,6 @@ _TAGS = (
 _SHORTEST = 3
 # Files of a folder that may be no DICOM before one is.
 _MOST_LOOKED_AT = 50
-# Columns of a caller's table whose name says that they identify somebody.
-_IDENTIFYING = re.compile(
-    r"name|birth|\bdob\b|^dob|accession|\bmrn\b|^mrn|medical.?record|patient|surname|address|phone|e?mail|"
-    r"\bssn\b|social.?sec|insurance|^(path|file|folder|source|uid)$|filename|instance.?uid|identifier",
-    re.I,
-)
 # Stand for the case and for a folder of it while a text is worked on.
 _CASE, _FOLDER = "\1", "\0"
 # A file that was not told of, in such a folder or archive, up to what is said of it: names may hold blanks.
@@ -119,8 +113,3 @@ def _words_of(file: DicomFile) -> list[str]:
         return []
     parts = [part for value in values for part in re.split(r"[\^=,\s]+", value)]
     return [word for word in [*values, *parts] if word]
-
-
-def carried_columns(columns: Mapping[str, str]) -> dict[str, str]:
-    """Those of a caller's columns whose names do not say that they identify somebody."""
-    return {name: value for name, value in columns.items() if not _IDENTIFYING.search(name)}
