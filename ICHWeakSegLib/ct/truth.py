@@ -12,6 +12,8 @@ from ICHWeakSegLib.ct.volume import CT
 # Rounding of headers, in voxels at the far corner.
 TOLERANCE = 0.1
 FORMATS = ".nii.gz, .nii, .seg.nrrd, .nrrd or .mha"
+# Of an image's values even a part has more.
+MOST_LABELS, THINNED = 64, 4
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
@@ -60,7 +62,19 @@ def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
     else:
         raise InputError(f"The mask {path} has a format that is not supported; give {FORMATS}.")
     volume = reader(path)
+    if not _labels(volume.hu):
+        raise InputError(
+            f"The mask {path} is an image with HU or fractions: give a mask of whole numbers, 0 outside."
+        )
     return volume.hu != 0, volume.ijk_to_ras
+
+
+def _labels(values: np.ndarray) -> bool:
+    """Whether these can be the labels of a mask rather than an image."""
+    few = values[:, ::THINNED, ::THINNED]
+    if values.min() < 0 or len(np.unique(few)) > MOST_LABELS:
+        return False
+    return values.dtype.kind in "iub" or bool(np.array_equal(few, np.rint(few)))
 
 
 def _read_segmentation(path: Path) -> tuple[np.ndarray, np.ndarray]:

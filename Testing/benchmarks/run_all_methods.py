@@ -12,6 +12,7 @@ call; finished steps are told from the files that they leave. Two calls with dif
 from __future__ import annotations
 
 import argparse
+import itertools
 import shlex
 import subprocess
 import sys
@@ -29,7 +30,7 @@ TRAININGS = {
     "gru": f"{SEQUENCE} gru --slices-from {{root}}/lstm",
     "unet-pseudo": "segmenter --on pseudo-masks --by {root}/gru --epochs 2 --steps 50",
     "unet-painted": f"{SUPERVISED} unet --epochs 4 --steps 100",
-    "swin-unetr": f"{SUPERVISED} swin-unetr --epochs 1 --steps 40",
+    "swin-unetr": f"{SUPERVISED} swin-unetr --epochs 2 --steps 100",
     "weak": "segmenter --on painted --painted 20 --network weak --epochs 12 --steps 100",
 }
 # HGI-SAM, Swin-SAM and Grad-CAM share a network and cut their maps as published; `either` joins a fold's
@@ -40,6 +41,14 @@ SYSTEMS = (
     *("unet-painted", "swin-unetr", "weak"),
 )
 CASES = {"patients": "{data}", "painted": "{root}/painted-cases/cases.csv"}
+PHANTOMS = {
+    "EDH": "epidural",
+    "SDH": "subdural",
+    "IPH": "intraparenchymal",
+    "IVH": "intraventricular",
+    "SAH": "subarachnoid",
+}
+VOLUMES_ML = (5, 30)
 
 
 def main() -> None:
@@ -84,6 +93,32 @@ def measure(options: argparse.Namespace) -> None:
     for name, cases in CASES.items():
         cases = cases.format(data=options.data, root=options.root)
         call("evaluate", cases, "--output", options.root / name, "--folds-run", *systems, *beside)
+    # Nobody's head: any fold's network may look at phantoms.
+    models = [first_fold(options.root, system) for system in SYSTEMS]
+    cases = make_phantoms(options.root / "phantom-cases")
+    call("evaluate", cases, "--output", options.root / "phantoms", "--models", *models, "starter")
+
+
+def first_fold(root: Path, system: str) -> str:
+    """The package of the system's first fold, which the measurement of the patients has left, and its words."""
+    name, _, words = system.partition(":")
+    package = f"{name}_unet-pseudo-fold-0" if words.endswith("either") else f"{name}-fold-0"
+    return f"{root / 'patients' / 'folds' / package}{words and ':'}{words}"
+
+
+def make_phantoms(folder: Path) -> Path:
+    """Made-up heads with a bleed of each subtype and size, and a table of them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = ["case,ct,mask,subtype"]
+    for (short, subtype), ml in itertools.product(PHANTOMS.items(), VOLUMES_ML):
+        ct, mask = f"{short}-{ml}.nii.gz", f"{short}-{ml}-mask.nii.gz"
+        if not (folder / mask).exists():
+            words = ["--subtype", subtype, "--volume-ml", ml, "--truth", folder / mask]
+            call("phantom", folder / ct, *words)
+        rows.append(f"{short}-{ml},{ct},{mask},{short}")
+    table = folder / "cases.csv"
+    table.write_text("\n".join(rows) + "\n", encoding="utf-8")
+    return table
 
 
 def call(*words: object) -> None:

@@ -160,6 +160,11 @@ def test_masks_on_other_voxels_are_refused(tmp_path):
     write_result_mask(tmp_path / "moved.nii.gz", np.ones(ct.hu.shape, np.uint8), moved)
     with pytest.raises(InputError, match="reaches beyond"):
         read_truth(tmp_path / "moved.nii.gz", ct)
+    for name, values in (("ct", ct.hu), ("soft", np.random.default_rng(0).random(ct.hu.shape))):
+        image = nibabel.Nifti1Image(values.transpose(2, 1, 0).astype(np.float32), ct.ijk_to_ras)
+        nibabel.save(image, tmp_path / f"{name}.nii.gz")
+        with pytest.raises(InputError, match="is an image"):
+            read_truth(tmp_path / f"{name}.nii.gz", ct)
     (tmp_path / "mask.png").write_bytes(b"1")
     with pytest.raises(InputError, match="format"):
         read_truth(tmp_path / "mask.png", ct)
