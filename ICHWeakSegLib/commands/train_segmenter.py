@@ -74,6 +74,12 @@ def add_to(kinds: argparse._SubParsersAction) -> None:
         "fold's for its own training patients",
     )
     kind.add_argument(
+        "--teacher",
+        metavar="RUN",
+        help="a second round (self-training): output of an earlier 'train segmenter' with the same folds, whose "
+        "networks are started from and guess the blood on slices with blood",
+    )
+    kind.add_argument(
         "--network", choices=NETWORKS, help="default: weak on painted, unet-16 on pseudo-masks, unet on masks"
     )
     kind.add_argument(
@@ -133,6 +139,7 @@ def run(options: argparse.Namespace) -> None:
             package_pair,
             package_segmenter,
         )
+        from ICHWeakSegLib.training.teacher import Teacher
         from ICHWeakSegLib.training.train_segmenter import (
             check_segmenter,
             cross_validate_segmenter,
@@ -143,7 +150,10 @@ def run(options: argparse.Namespace) -> None:
     check_options(options)
     if options.threads:
         torch.set_num_threads(options.threads)
+    teacher = Teacher(Path(options.teacher)) if options.teacher else None
     recipe = recipe_of(options)
+    if teacher:
+        recipe = replace(recipe, teacher=teacher.digest)
     target = free_target(options)
     classifier = _classifier(options.beside)
     with Bar(options.quiet) as bar:
@@ -159,6 +169,7 @@ def run(options: argparse.Namespace) -> None:
         lambda epoch, metrics: f"Epoch {epoch} of {recipe.epochs}: {figures_text(metrics)}",
         join=join_folds if options.ensemble else None,
         **({"draw": PseudoMasks(Path(options.by))} if options.by else {}),
+        **({"draw": teacher, "start": teacher.weights} if teacher else {}),
     )
     if outcome is None:
         return
@@ -236,6 +247,8 @@ def check_options(options: argparse.Namespace) -> None:
         raise InputError("--masks is for --on masks and --on pseudo-masks: painted bleeds bring their own.")
     if options.by and (options.on != "pseudo-masks" or options.masks):
         raise InputError("--by is for --on pseudo-masks, and takes the place of --masks.")
+    if options.teacher and options.on != "painted":
+        raise InputError("--teacher is for --on painted: its guesses stand beside painted bleeds.")
     if options.on != "painted" and not (options.masks or options.by):
         also = ", or the sequence training with --by" if options.on == "pseudo-masks" else ""
         raise InputError(f"--on {options.on} needs a folder of masks with --masks{also}.")

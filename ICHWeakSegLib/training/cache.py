@@ -28,6 +28,8 @@ class Cropped:
         labels: float32 (S, 6).
         blood: bool, shape of `hu`, where blood was painted; None for real slices, whose blood nobody drew.
         per_slab: axial slices in a slab.
+        guess: float (S, size, size) in 0-1, how likely an earlier network finds blood on slices with blood (see
+            `training.teacher`), 0 everywhere on a slice that it has no guess for; None without a teacher.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Cropped:
     labels: np.ndarray
     blood: np.ndarray | None = None
     per_slab: int = 1
+    guess: np.ndarray | None = None
 
 
 def crop_case(case: Case, preprocessing: Preprocessing) -> Cropped:

@@ -5,20 +5,19 @@ Source: Ramananda & Sundaresan, Medical Physics 2025, doi 10.1002/mp.17689.
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from ICHWeakSegLib.ct.errors import InputError
 from ICHWeakSegLib.ct.network_input import Preprocessing
 from ICHWeakSegLib.localize.methods import RESNET_METHODS
 from ICHWeakSegLib.localize.resnet_cam import CAM_THRESHOLD
 from ICHWeakSegLib.networks.sequence_classifier import SequenceClassifier
 from ICHWeakSegLib.refine.kmeans import KMeansOptions, refine_kmeans
 from ICHWeakSegLib.training.cache import Cropped
+from ICHWeakSegLib.training.earlier_run import earlier_part
 from ICHWeakSegLib.training.sequence_run import read_run
 
 # The published square of 4 pixels is one of 512 pixels a side, here taken as 0.45 mm each.
@@ -28,8 +27,6 @@ _BATCH = 8
 
 class PseudoMasks:
     """Gives training cases their pseudo-masks, each fold's by the network of that fold.
-
-    A network that has seen a patient must not draw for a fold that holds him out.
 
     Args:
         run: output folder of `ichweakseg train sequence`.
@@ -48,16 +45,7 @@ class PseudoMasks:
         Raises:
             InputError: there is no such finished network, or it was trained on a patient who is not in `cases`.
         """
-        place = self.run / part
-        if not (place / "run.json").is_file():
-            raise InputError(f"{self.run} holds no {part}: give the output of a finished 'train sequence'.")
-        trained = set(json.loads((place / "run.json").read_text(encoding="utf-8"))["train"])
-        strange = sorted(trained - {case.patient for case in cases})
-        if strange:
-            raise InputError(
-                f"{place} was trained on the patient {strange[0]}, who is held out here: give both trainings the "
-                "same --folds, --valid and --seed."
-            )
+        place = earlier_part(self.run, part, cases, "train sequence")
         kept = read_run(place)
         return pseudo_masked(cases, kept.network, kept.preprocessing, self.method)
 

@@ -29,7 +29,8 @@ class Batch(NamedTuple):
     Attributes:
         hu: (B, 1 + 2 context, H, W), HU of the slice in the middle and its neighbours.
         brain: (B, H, W), 1 in the slice's brain.
-        blood: (B, H, W), 1 where blood is drawn; 0 as well where nobody drew it.
+        blood: (B, H, W), 1 where blood is drawn, a probability where a teacher guesses; 0 as well where nobody
+            knows.
         label: (B,), 1 for blood on the slice.
         drawn: bool (B,), whether `blood` is the whole truth about the slice.
     """
@@ -105,15 +106,24 @@ class SegmenterDataset(Dataset):
         number, plane = self.index[item]
         case = self.cases[number]
         label = case.labels[plane, 0]
-        # Copies: volumes may lie on disk, read-only.
-        blood = np.zeros(case.hu.shape[1:], bool) if case.blood is None else np.array(case.blood[plane])
+        blood = _known_blood(case, plane)
         return Batch(
             torch.from_numpy(case.hu[neighbours(len(case.hu), plane, self.context)]),
             torch.from_numpy(np.array(case.brain[plane])),
-            torch.from_numpy(blood),
+            torch.zeros(case.hu.shape[1:]) if blood is None else torch.from_numpy(blood),
             torch.tensor(float(label)),
-            torch.tensor(case.blood is not None or label == 0),
+            torch.tensor(blood is not None or label == 0),
         )
+
+
+def _known_blood(case: Cropped, plane: int) -> np.ndarray | None:
+    """Blood of a slice, float32, drawn or guessed; None where nobody knows."""
+    # Copies: volumes may lie on disk, read-only.
+    if case.blood is not None:
+        return case.blood[plane].astype(np.float32)
+    if case.guess is not None and case.guess[plane].any():
+        return case.guess[plane].astype(np.float32)
+    return None
 
 
 def _pool(case: Cropped, plane: int) -> str | None:

@@ -133,7 +133,8 @@ def learned_on(recipe: SegmenterRecipe, on: str | None = None) -> str:
 
 
 def _how(recipe: SegmenterRecipe) -> str:
+    taught = " after an earlier round, whose maps were soft masks" if recipe.teacher else ""
     return (
-        f"{recipe.epochs * recipe.steps} steps of {recipe.mix.batch} slices, AdamW {recipe.rate:g}, "
+        f"{recipe.epochs * recipe.steps} steps of {recipe.mix.batch} slices{taught}, AdamW {recipe.rate:g}, "
         f"seed {recipe.seed}"
     )

@@ -31,6 +31,8 @@ from ICHWeakSegLib.training.segmenter_module import LOSSES, SegmenterModule
 
 # Called with the name of the part, e.g. `fold-0` or `final`, and its training cases.
 Draw = Callable[[str, list[Cropped]], list[Cropped]]
+# Called with the name of the part.
+Start = Callable[[str], dict[str, torch.Tensor]]
 # A mirrored difference bears a smaller turn than a classifier of whole slices.
 GENTLE = Augmentation(rotation_deg=15.0, scale=0.10, shift=0.03, noise_hu=3.0, hu_offset=3.0, hu_gain=0.10)
 
@@ -52,6 +54,7 @@ class SegmenterRecipe:
         rate, weight_decay: AdamW's.
         seed: of splits, weights and order.
         precision: Lightning's, e.g. `32-true` or `bf16-mixed`.
+        teacher: digest of the networks of an earlier round, see `training.teacher`; empty without one.
     """
 
     preprocessing: Preprocessing
@@ -68,6 +71,7 @@ class SegmenterRecipe:
     weight_decay: float = 0.01
     seed: int = 0
     precision: str = "32-true"
+    teacher: str = ""
 
 
 @dataclass
@@ -96,6 +100,7 @@ def train_segmenter(
     quiet: bool = False,
     on_epoch: Callable[[int, dict[str, float]], None] | None = None,
     draw: Draw | None = None,
+    start: Start | None = None,
 ) -> TrainedSegmenter:
     """Train one network; a run that was killed goes on from its last whole epoch.
 
@@ -112,7 +117,8 @@ def train_segmenter(
         device: `auto`, `cpu`, `cuda` or `mps`.
         quiet: no progress bar; there is none either where standard output is no terminal.
         on_epoch: called with the number of epochs done and the metrics.
-        draw: gives the training cases their `blood` first.
+        draw: gives the training cases their `blood` or `guess` first.
+        start: gives the state dict to start from, in place of `initial`.
 
     Raises:
         InputError: a patient in both parts, a kind of slice that is missing, `folder` holds another run,
@@ -122,6 +128,8 @@ def train_segmenter(
     drawn = drawn or []
     if draw:
         train = draw(folder.name, train)
+    if start:
+        initial = start(folder.name)
     lightning.seed_everything(recipe.seed, workers=True, verbose=False)
     network = build_segmenter(recipe)
     data = SegmenterDataset([*train, *drawn], network.context)

@@ -30,8 +30,9 @@ from ICHWeakSegLib.training.cases import Case, read_cohort
 from ICHWeakSegLib.training.curves import read_curves
 from ICHWeakSegLib.training.dataset import Augmentation
 from ICHWeakSegLib.training.package import slice_auc
-from ICHWeakSegLib.training.segmenter_dataset import CroppedPlanes, Mix
+from ICHWeakSegLib.training.segmenter_dataset import CroppedPlanes, Mix, SegmenterDataset
 from ICHWeakSegLib.training.segmenter_module import LOSSES
+from ICHWeakSegLib.training.teacher import CORE, Teacher
 from ICHWeakSegLib.training.train_segmenter import (
     SegmenterRecipe,
     check_segmenter,
@@ -111,6 +112,58 @@ def test_the_published_losses_learn_it_too(tmp_path, loss):
     recipe = replace(RECIPE, loss=loss, mix=Mix(4, 2, 0, 0), epochs=1, steps=80, image_weight=0.0)
     after = train_segmenter(recipe, [case], [], tmp_path, device="cpu", quiet=True)
     assert dice(after.network, case) > 0.7
+
+
+def test_a_second_round_learns_outlines_from_the_first_ones_guesses(tmp_path):
+    real, drawn = cropped_cases(4), [case for case in painted(4, seed=5) if case.blood.any()]
+    recipe = replace(RECIPE, epochs=1, steps=150)
+    first = train_segmenter(recipe, real, [], tmp_path / "run" / "final", drawn, device="cpu", quiet=True)
+    teacher = Teacher(tmp_path / "run")
+    assert torch.equal(
+        teacher.weights("final")["network.final_conv.weight"], first.network.network.final_conv.weight
+    )
+    guessed = teacher("final", real)
+    assert all(case.blood is None for case in guessed)
+    for case, before in zip(guessed, real, strict=True):
+        with_guess = case.guess.any(axis=(1, 2))
+        assert not with_guess[case.labels[:, 0] != 1].any()
+        assert (case.guess[with_guess].max(axis=(1, 2)) >= CORE - 1e-3).all()
+        assert before.guess is None
+    data = SegmenterDataset(guessed, 1)
+    pools = {name: len(pool) for name, pool in data.pools.items()}
+    assert pools["labelled_positive"]
+    assert not pools["drawn_positive"]
+    some = [data[item] for item in data.pools["labelled_positive"]]
+    assert any(one.drawn and one.blood.max() > 0.5 for one in some)
+    assert all(bool(one.drawn) == bool(one.blood.any()) for one in some)
+    # Without painted bleeds the guesses are all that tells an outline.
+    again = replace(recipe, mix=Mix(0, 0, 4, 4), image_weight=0.0, teacher=teacher.digest)
+    second = train_segmenter(
+        again, real, [], tmp_path / "next" / "final", [], device="cpu", quiet=True, draw=teacher
+    )
+    blind = train_segmenter(again, real, [], tmp_path / "blind" / "final", [], device="cpu", quiet=True)
+    truth = next(case for case in painted(4) if case.blood.any())
+    assert dice(first.network, truth) > 0.5
+    assert dice(second.network, truth) > 0.5
+    assert dice(blind.network, truth) < 0.3
+    with pytest.raises(InputError, match="with other settings"):
+        train_segmenter(
+            replace(again, teacher="other"), real, [], tmp_path / "next" / "final", device="cpu", quiet=True
+        )
+
+
+def test_a_teacher_who_saw_a_held_out_patient_is_refused(tmp_path):
+    cases = cropped_cases(4)
+    drawn = [case for case in painted(4, seed=5) if case.blood.any()]
+    train_segmenter(
+        replace(RECIPE, epochs=1), cases, [], tmp_path / "run" / "fold-0", drawn, device="cpu", quiet=True
+    )
+    with pytest.raises(InputError, match="is held out here"):
+        Teacher(tmp_path / "run")("fold-0", cases[:2])
+    with pytest.raises(InputError, match="holds no fold-1"):
+        Teacher(tmp_path / "run")("fold-1", cases)
+    with pytest.raises(InputError, match="no trained network"):
+        Teacher(tmp_path / "nothing")
 
 
 def test_image_level_labels_alone_move_the_pooled_score(tmp_path):
@@ -507,6 +560,8 @@ def test_a_killed_command_goes_on(tmp_path, cohort, capsys):
         (["--mix", "0", "0", "0", "0"], "The mix holds no slice"),
         (["--mix", "1", "1", "-1", "1"], "A batch cannot hold -1"),
         (["--ensemble"], "--ensemble needs --folds"),
+        (["--teacher", "nowhere"], "nowhere holds no trained network"),
+        (["--on", "masks", "--masks", ".", "--teacher", "x"], "--teacher is for --on painted"),
         (["--folds-only"], "--folds-only needs --folds"),
         (["--on", "pseudo-masks", "--masks", "nowhere"], "There is no folder of masks nowhere"),
         (["--override", "fold"], "--override takes KEY=VALUE"),
