@@ -80,6 +80,11 @@ def add_to(kinds: argparse._SubParsersAction) -> None:
         "networks are started from and guess the blood on slices with blood",
     )
     kind.add_argument(
+        "--keep-teacher",
+        action="store_true",
+        help="the result is the mean of --teacher's networks and the new ones",
+    )
+    kind.add_argument(
         "--network", choices=NETWORKS, help="default: weak on painted, unet-16 on pseudo-masks, unet on masks"
     )
     kind.add_argument(
@@ -153,7 +158,7 @@ def run(options: argparse.Namespace) -> None:
     teacher = Teacher(Path(options.teacher)) if options.teacher else None
     recipe = recipe_of(options)
     if teacher:
-        recipe = replace(recipe, teacher=teacher.digest)
+        recipe = replace(recipe, teacher=teacher.digest, keep_teacher=options.keep_teacher)
     target = free_target(options)
     classifier = _classifier(options.beside)
     with Bar(options.quiet) as bar:
@@ -247,6 +252,8 @@ def check_options(options: argparse.Namespace) -> None:
         raise InputError("--masks is for --on masks and --on pseudo-masks: painted bleeds bring their own.")
     if options.by and (options.on != "pseudo-masks" or options.masks):
         raise InputError("--by is for --on pseudo-masks, and takes the place of --masks.")
+    if options.keep_teacher and not options.teacher:
+        raise InputError("--keep-teacher needs --teacher RUN.")
     if options.teacher and options.on != "painted":
         raise InputError("--teacher is for --on painted: its guesses stand beside painted bleeds.")
     if options.on != "painted" and not (options.masks or options.by):

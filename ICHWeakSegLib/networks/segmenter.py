@@ -185,18 +185,19 @@ class _Mean(nn.Module):
 def committee(networks: Sequence[Segmenter]) -> Segmenter:
     """One segmenter that gives the mean logit of several, e.g. of those of a cross-validation.
 
+    Committees of equally many members may join in one, too.
+
     Raises:
         ValueError: none, or they differ in more than their weights.
     """
     if not networks or any(network.config != networks[0].config for network in networks):
         raise ValueError("A committee needs one or more segmenters of one configuration.")
-    if networks[0].members > 1:
-        raise ValueError("The networks of a committee cannot be committees themselves.")
     if len(networks) == 1:
         return networks[0]
-    joined = Segmenter(**networks[0].config, members=len(networks))
-    for part, network in zip(joined.network.parts, networks, strict=True):
-        part.load_state_dict(network.network.state_dict())
+    parts = [part for one in networks for part in (one.network.parts if one.members > 1 else [one.network])]
+    joined = Segmenter(**{**networks[0].config, "members": len(parts)})
+    for own, part in zip(joined.network.parts, parts, strict=True):
+        own.load_state_dict(part.state_dict())
     return joined.eval()
 
 

@@ -134,6 +134,7 @@ def learned_on(recipe: SegmenterRecipe, on: str | None = None) -> str:
 
 def _how(recipe: SegmenterRecipe) -> str:
     taught = " after an earlier round, whose maps were soft masks" if recipe.teacher else ""
+    taught += ", and the mean of both rounds" if recipe.keep_teacher else ""
     return (
         f"{recipe.epochs * recipe.steps} steps of {recipe.mix.batch} slices{taught}, AdamW {recipe.rate:g}, "
         f"seed {recipe.seed}"

@@ -55,6 +55,7 @@ class SegmenterRecipe:
         seed: of splits, weights and order.
         precision: Lightning's, e.g. `32-true` or `bf16-mixed`.
         teacher: digest of the networks of an earlier round, see `training.teacher`; empty without one.
+        keep_teacher: the result is the mean of the teacher and the student.
     """
 
     preprocessing: Preprocessing
@@ -72,6 +73,7 @@ class SegmenterRecipe:
     seed: int = 0
     precision: str = "32-true"
     teacher: str = ""
+    keep_teacher: bool = False
 
 
 @dataclass
@@ -170,6 +172,10 @@ def train_segmenter(
         check_every=max(1, min(recipe.check_every, recipe.epochs)),
     )
     network = module.network.cpu().eval()
+    if recipe.keep_teacher:
+        first = build_segmenter(recipe)
+        _start_from(first, initial or {})
+        network = committee([first, network])
     save_file(network.state_dict(), folder / "network.safetensors")
     write_whole(folder / "segmenter.json", json.dumps(network.config, indent=1))
     scores = score_cases(network, recipe.preprocessing, valid)

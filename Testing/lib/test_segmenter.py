@@ -71,6 +71,11 @@ def test_a_committee_gives_the_mean_logit():
         torch.testing.assert_close(again.eval()(images), joined(images))
     assert committee(parts[:1]) is parts[0]
     assert "members" not in parts[0].config
+    four = [*parts, tiny(3, mirror=True)]
+    twice = committee([committee(four[:2]), committee(four[2:])])
+    assert twice.members == 4
+    with torch.inference_mode():
+        torch.testing.assert_close(twice(images), committee(four)(images))
 
 
 def test_a_committee_of_different_networks_is_refused():
@@ -78,8 +83,8 @@ def test_a_committee_of_different_networks_is_refused():
         committee([tiny(), tiny(mirror=True)])
     with pytest.raises(ValueError, match="one or more"):
         committee([])
-    with pytest.raises(ValueError, match="committees themselves"):
-        committee([committee([tiny(0), tiny(1)])] * 2)
+    with pytest.raises(ValueError, match="one configuration"):
+        committee([committee([tiny(0), tiny(1)]), tiny(2)])
     with pytest.raises(ValueError, match="members is a whole number"):
         Segmenter(**TINY, members=0)
 

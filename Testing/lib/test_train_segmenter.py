@@ -146,6 +146,15 @@ def test_a_second_round_learns_outlines_from_the_first_ones_guesses(tmp_path):
     assert dice(first.network, truth) > 0.5
     assert dice(second.network, truth) > 0.5
     assert dice(blind.network, truth) < 0.3
+    kept = train_segmenter(
+        replace(again, keep_teacher=True), real, [], tmp_path / "kept" / "final", [], device="cpu", quiet=True,
+        draw=teacher, start=teacher.weights,
+    )  # fmt: skip
+    assert kept.network.members == 2
+    assert read_segmenter(tmp_path / "kept" / "final")[0].members == 2
+    old, new = kept.network.network.parts
+    assert torch.equal(old.final_conv.weight, first.network.network.final_conv.weight)
+    assert not torch.equal(new.final_conv.weight, first.network.network.final_conv.weight)
     with pytest.raises(InputError, match="with other settings"):
         train_segmenter(
             replace(again, teacher="other"), real, [], tmp_path / "next" / "final", device="cpu", quiet=True
@@ -560,6 +569,7 @@ def test_a_killed_command_goes_on(tmp_path, cohort, capsys):
         (["--mix", "0", "0", "0", "0"], "The mix holds no slice"),
         (["--mix", "1", "1", "-1", "1"], "A batch cannot hold -1"),
         (["--ensemble"], "--ensemble needs --folds"),
+        (["--keep-teacher"], "--keep-teacher needs --teacher"),
         (["--teacher", "nowhere"], "nowhere holds no trained network"),
         (["--on", "masks", "--masks", ".", "--teacher", "x"], "--teacher is for --on painted"),
         (["--folds-only"], "--folds-only needs --folds"),
