@@ -75,7 +75,7 @@ $(READY): | $(PY)
 
 # slicer-core has wheels for some Pythons only: without it the tests in Slicer say that they are skipped.
 $(TEST_READY): | $(PY)
-	$(PY) -m pip install --quiet $(PIP_FLAGS) -e ".[training,cohort,dicom,test]"
+	$(PY) -m pip install --quiet $(PIP_FLAGS) -e ".[training,cohort,dicom,prognosis,test]"
 	@if $(PY) -m pip install --quiet $(PIP_FLAGS) --only-binary slicer-core,PySide6-Essentials -e ".[slicer-tests]"; then \
 	  missing=; \
 	  for library in $(LIBRARIES); do \

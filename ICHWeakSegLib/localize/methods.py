@@ -69,10 +69,10 @@ def default_thresholds(kind: str, strategy: str) -> dict[str, float]:
     """The methods that a network of this kind knows, each with its default threshold of the map.
 
     Args:
-        kind: `swin-classifier`, `sequence-classifier` or `segmenter`.
+        kind: `swin-classifier`, `sequence-classifier`, `segmenter` or `sc-network`.
         strategy: learning strategy.
     """
-    if kind == "segmenter":
+    if kind in ("segmenter", "sc-network"):
         return {PROBABILITY: 0.5}
     methods = RESNET_METHODS if kind == "sequence-classifier" else METHODS
     return {name: method.threshold(strategy) for name, method in methods.items()}

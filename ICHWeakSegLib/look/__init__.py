@@ -20,6 +20,8 @@ def look(network: nn.Module, seen: Seen, step: Step) -> None:
         from ICHWeakSegLib.look.sequence import look_with_sequence as look_with
     elif kind == "segmenter":
         from ICHWeakSegLib.look.segmenter import look_with_segmenter as look_with
+    elif kind == "sc-network":
+        from ICHWeakSegLib.look.sc import look_with_sc as look_with
     else:
         from ICHWeakSegLib.look.swin import look_with_swin as look_with
     look_with(network, seen, step)

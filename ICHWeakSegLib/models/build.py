@@ -41,6 +41,10 @@ def _network(architecture: Architecture) -> nn.Module:
         from ICHWeakSegLib.networks.segmenter import Segmenter
 
         return Segmenter(**architecture.arguments)
+    if architecture.kind == "sc-network":
+        from ICHWeakSegLib.networks.sc_network import ScNetwork
+
+        return ScNetwork(**architecture.arguments)
     from ICHWeakSegLib.networks import SwinClassifier
 
     # timm wants tuples where JSON has lists.
@@ -57,6 +61,13 @@ def _network(architecture: Architecture) -> nn.Module:
 def _built(make: Callable[[], nn.Module], field: str, source: str) -> nn.Module:
     try:
         return make()
+    except ModuleNotFoundError as problem:
+        if problem.name and problem.name.startswith("ICHWeakSegLib"):
+            raise
+        raise ModelError(
+            f"{source}: the network needs the Python package {problem.name}, which is missing: install it with "
+            'pip install "ichweakseg[prognosis]".'
+        ) from problem
     except Exception as problem:  # timm and MONAI raise many kinds for one cause
         reason = str(problem).strip().splitlines()[0] if str(problem).strip() else type(problem).__name__
         raise ModelError(

@@ -18,6 +18,7 @@ SCHEMA_VERSION = 1
 CARD_FILE = "model.json"
 WEIGHTS_FILE = "weights.safetensors"
 SEGMENTER_FILE = "segmenter.safetensors"
+TOKENIZER_FILE = "tokenizer.json"
 SUBTYPES = ("EDH", "IPH", "IVH", "SAH", "SDH")
 STRATEGIES = ("binary", "binary-sigmoid", "subtypes")
 DTYPES = ("float32", "float16", "bfloat16")
@@ -28,11 +29,12 @@ _WINDOWS_DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com
 _BACKBONE = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)?")
 _SLUG = re.compile(r"[a-z0-9]+([-_+][a-z0-9]+)*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-KINDS = ("swin-classifier", "sequence-classifier", "segmenter")
+KINDS = ("swin-classifier", "sequence-classifier", "segmenter", "sc-network")
 POINTS = ("low", "normal", "high")
 MODES = ("map", "network", "either", "both")
 # A card may shape the network but never send timm to another file or to the network.
 _FORBIDDEN_OVERRIDES = ("pretrained", "checkpoint", "cache", "file", "url", "hf_hub", "features_only")
+_OPTIONAL = ("weights", "segmenter", "prognosis")
 _RESERVED_OVERRIDES = ("backbone", "num_classes", "in_chans")
 
 
@@ -43,8 +45,8 @@ class Architecture:
     Attributes:
         backbone: a timm model name, such as `swin_base_patch4_window12_384`; of a segmenter its kind.
         num_classes: width of the head.
-        kind: `swin-classifier`, `sequence-classifier` (slices in their order) or `segmenter` (a probability for
-            every pixel, which decides about the slice as well).
+        kind: `swin-classifier`, `sequence-classifier` (slices in their order), `segmenter` (a probability for
+            every pixel, which decides about the slice as well) or `sc-network` (the same, and an outcome).
         in_chans: input channels, one per window.
         overrides: further arguments of the Swin (`img_size`, `embed_dim`, ...).
         arguments: of the other kinds, all constructor arguments (their `config`).
@@ -143,6 +145,31 @@ class SegmenterPart:
 
 
 @dataclass(frozen=True)
+class PrognosisPart:
+    """What a model that tells an outcome learned, as plain JSON.
+
+    Attributes:
+        outcome: scale and cut of the poor outcome, as `prognosis.outcome.OutcomeRule.to_dict`.
+        template: how admission fields become text, as `prognosis.admission_text.DEFAULT_TEMPLATE`.
+        leaks: fields known only after admission that the model has seen.
+        folds: of the cross-validation that gave `held_out`; 0 without one.
+        trained_on: hashes of case, patient and CT of each training case (`prognosis.identity`).
+        held_out: the same hashes with `outcome` (0 or 1) and `probability`, `image_only` and `text_only` by the
+            network of the fold that had not seen the patient; empty without folds.
+        files: further files of the package (a tokenizer), name to SHA-256.
+    """
+
+    outcome: dict[str, Any]
+    template: dict[str, Any]
+    leaks: tuple[str, ...] = ()
+    folds: int = 0
+    trained_on: tuple[dict[str, Any], ...] = ()
+    held_out: tuple[dict[str, Any], ...] = ()
+    files: dict[str, str] = field(default_factory=dict)
+    extra: dict[str, Any] = field(default_factory=dict, compare=False)
+
+
+@dataclass(frozen=True)
 class ModelCard:
     """A model's card.
 
@@ -157,6 +184,7 @@ class ModelCard:
         target: index of the class whose probability decides about a slice and whose logit is mapped.
         method: localization method the model was made for.
         segmenter: a second network for the mask, or None.
+        prognosis: of a model that tells an outcome, else None.
         results: measured metrics.
         limits: sentences on what the model cannot do.
         extra: fields this version does not know; kept.
@@ -180,6 +208,7 @@ class ModelCard:
     citation: str = ""
     weights: Weights | None = None
     segmenter: SegmenterPart | None = None
+    prognosis: PrognosisPart | None = None
     schema: int = SCHEMA_VERSION
     extra: dict[str, Any] = field(default_factory=dict, compare=False)
 
@@ -246,6 +275,8 @@ def card_from_dict(data: object, source: str = CARD_FILE) -> ModelCard:
     target = top.integer("target", low=0)
     if target >= len(classes):
         raise top.error("target", f"is {target}, but there are only {len(classes)} classes")
+    if (architecture.kind == "sc-network") != top.has("prognosis"):
+        raise top.error("prognosis", "belongs to an sc-network, and only to one")
     operating = _operating(top.section("operating_point", required=False))
     if operating.smoothing and architecture.kind == "swin-classifier":
         raise top.error("operating_point", "has smoothing, which a swin-classifier does not know")
@@ -268,9 +299,10 @@ def card_from_dict(data: object, source: str = CARD_FILE) -> ModelCard:
         citation=top.text("citation", ""),
         weights=_weights(top.section("weights")) if top.has("weights") else None,
         segmenter=_segmenter(top.section("segmenter")) if top.has("segmenter") else None,
+        prognosis=_prognosis(top.section("prognosis")) if top.has("prognosis") else None,
         schema=schema,
         # Null ones are known, not extra.
-        extra={key: value for key, value in top.extra().items() if key not in ("weights", "segmenter")},
+        extra={key: value for key, value in top.extra().items() if key not in _OPTIONAL},
     )
 
 
@@ -280,7 +312,7 @@ def card_to_dict(card: ModelCard) -> dict[str, Any]:
     ordered = {"schema": data.pop("schema")}
     for key, value in data.items():
         ordered["operating_point" if key == "operating" else key] = value
-    for optional in ("weights", "segmenter"):
+    for optional in _OPTIONAL:
         if ordered[optional] is None:
             del ordered[optional]
     # Cards of the first kind stay as they were.
@@ -361,7 +393,7 @@ def _check_settings(
     for key, value in settings.items():
         if key in reserved or any(word in key.lower() for word in _FORBIDDEN_OVERRIDES):
             raise section.error(f"{path}.{key}", "is not allowed in a model package")
-        if isinstance(value, dict) and path == "arguments":
+        if isinstance(value, dict) and path.startswith("arguments"):
             _check_settings(section, f"{path}.{key}", value)
         elif not _is_setting(value):
             raise section.error(f"{path}.{key}", "must be a number, true, false, text, or a list of those")
@@ -462,6 +494,34 @@ def _segmenter(section: Section) -> SegmenterPart:
             key: value for key, value in section.extra().items() if key not in ("weights", "preprocessing")
         },
     )
+
+
+def _prognosis(section: Section) -> PrognosisPart:
+    files = section.mapping("files")
+    for name, sha256 in files.items():
+        if not (is_model_name(name) and isinstance(sha256, str) and _SHA256.fullmatch(sha256)):
+            raise section.error(f"files.{name}", "must be a plain file name with its SHA-256")
+    held_out = section.objects("held_out")
+    for number, row in enumerate(held_out):
+        values = [row.get("probability"), row.get("image_only", 0.0), row.get("text_only", 0.0)]
+        if row.get("outcome") not in (0, 1) or not all(_is_probability(value) for value in values):
+            raise section.error(
+                f"held_out[{number}]", "must have an outcome of 0 or 1 and probabilities of 0-1"
+            )
+    return PrognosisPart(
+        outcome=section.mapping("outcome"),
+        template=section.mapping("template"),
+        leaks=section.texts("leaks", ()),
+        folds=section.integer("folds", 0, low=0),
+        trained_on=section.objects("trained_on"),
+        held_out=held_out,
+        files=files,
+        extra=section.extra(),
+    )
+
+
+def _is_probability(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
 
 
 def _training(section: Section) -> Training:

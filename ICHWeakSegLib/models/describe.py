@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from typing import Any
 
-from ICHWeakSegLib.models.card import ModelCard
+from ICHWeakSegLib.models.card import ModelCard, PrognosisPart
 
 _WIDTH = 96
 _LABEL = 16
@@ -30,6 +30,7 @@ def describe(card: ModelCard) -> str:
         ("", card.training.attribution),
         ("Data licence", card.training.licence),
         ("Recipe", card.training.recipe),
+        *(() if card.prognosis is None else _prognosis(card.prognosis)),
         *_results(card.results),
         *((("Limits" if i == 0 else ""), f"- {limit}") for i, limit in enumerate(card.limits)),
         ("Licence", card.licence),
@@ -48,6 +49,23 @@ def describe(card: ModelCard) -> str:
             lines += _row(label, text)
             label = ""
     return "\n".join(lines)
+
+
+def _prognosis(part: PrognosisPart) -> list[tuple[str, str]]:
+    """What the outcome is, what marks the model, and the text it reads."""
+    rule = ", ".join(f"{key} {value}" for key, value in part.outcome.items())
+    rows = [("Tells", f"the probability of a poor outcome ({rule})")]
+    if part.leaks:
+        rows.append(("LEAKAGE", f"learned from what is known only after admission: {', '.join(part.leaks)}"))
+    known = (
+        f"{len(part.held_out)} held-out cases of {part.folds} folds" if part.folds else "no held-out cases"
+    )
+    rows.append(("Patients", f"{len({row.get('patient') for row in part.trained_on})} trained on, {known}"))
+    for number, sentence in enumerate(part.template.get("sentences", ())):
+        rows.append(
+            ("Text template" if number == 0 else "", f"{sentence.get('field')}: {sentence.get('text')}")
+        )
+    return rows
 
 
 def _row(label: str, text: str) -> list[str]:

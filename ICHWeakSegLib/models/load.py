@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ICHWeakSegLib.models.card import CARD_FILE, ModelCard, Weights
+from ICHWeakSegLib.models.card import CARD_FILE, TOKENIZER_FILE, ModelCard, Weights
 from ICHWeakSegLib.models.find import find_model
 from ICHWeakSegLib.models.sections import ModelError
 
@@ -73,6 +73,8 @@ def load_networks(folder: Path, card: ModelCard) -> tuple[nn.Module, nn.Module |
     weights = read_weights(folder, card)
     network = build_network(card.architecture, str(folder / CARD_FILE))
     fill_network(network, weights, str(folder / card.weights.file))
+    if card.prognosis is not None:
+        _give_files(network, folder, card.prognosis.files)
     if card.segmenter is None:
         return network, None
     if card.segmenter.weights is None:
@@ -125,6 +127,25 @@ def read_weight_file(folder: Path, weights: Weights) -> dict[str, torch.Tensor]:
         if not torch.isfinite(tensor).all():
             raise ModelError(f"{file}: tensor {key} holds values that are not numbers.")
     return {key: t.float() if t.is_floating_point() else t for key, t in tensors.items()}
+
+
+def _give_files(network: nn.Module, folder: Path, files: dict[str, str]) -> None:
+    """Hand a network the further files of its package, checked; so far that is the tokenizer."""
+    for name, sha256 in files.items():
+        try:
+            data = (folder / name).read_bytes()
+        except OSError as problem:
+            raise ModelError(f"{folder / name} cannot be read ({problem}): {_AGAIN}.") from None
+        if hashlib.sha256(data).hexdigest() != sha256:
+            raise ModelError(f"{folder / name} is damaged: its SHA-256 is not the card's; {_AGAIN}.")
+        if name != TOKENIZER_FILE:
+            continue
+        try:
+            network.text.set_tokenizer(data.decode("utf-8"))
+        except (AttributeError, ValueError) as problem:
+            raise ModelError(
+                f"{folder / name} does not fit the model's text encoder ({problem}); {_AGAIN}."
+            ) from (problem)
 
 
 def fill_network(network: nn.Module, tensors: dict[str, Any], source: str) -> None:

@@ -35,6 +35,7 @@ def save_model(
     dtype: str = "float16",
     overwrite: bool = False,
     segmenter: nn.Module | Mapping[str, torch.Tensor] | None = None,
+    more_files: Mapping[str, bytes] | None = None,
 ) -> ModelCard:
     """Write card and weights to a folder.
 
@@ -45,6 +46,7 @@ def save_model(
         dtype: of the stored floating-point tensors: float32, float16 or bfloat16.
         overwrite: replace a model that is there.
         segmenter: the second network, where the card has one.
+        more_files: further files of a card with `prognosis`, by name; their SHA-256 goes there.
 
     Returns:
         The card as written.
@@ -63,12 +65,17 @@ def save_model(
         and (not folder.is_dir() or any(folder.iterdir()))
     ):
         raise ModelError(f"{folder} exists and is not a model: it is not overwritten.")
+    if more_files:
+        if card.prognosis is None:
+            raise ModelError(f"The card of model {card.name} has no place for further files.")
+        sums = {name: hashlib.sha256(data).hexdigest() for name, data in more_files.items()}
+        card = replace(card, prognosis=replace(card.prognosis, files=sums))
     # The same checks as at loading, before anything is written.
     bare = None if card.segmenter is None else replace(card.segmenter, weights=None)
     card_from_dict(card_to_dict(replace(card, weights=None, segmenter=bare)), f"Card of model {card.name}")
     if (card.segmenter is None) != (segmenter is None):
         raise ModelError(f"The card of model {card.name} and its networks do not agree about a segmenter.")
-    files = {WEIGHTS_FILE: _weights_bytes(network, dtype)}
+    files = {**(more_files or {}), WEIGHTS_FILE: _weights_bytes(network, dtype)}
     card = replace(card, weights=_facts(WEIGHTS_FILE, files, dtype))
     if segmenter is not None:
         files[SEGMENTER_FILE] = _weights_bytes(segmenter, dtype)

@@ -129,6 +129,14 @@ class Section:
             raise self.error(key, f"must be an object {{...}}, not {_shown(value)}")
         return dict(value)
 
+    def objects(self, key: str) -> tuple[dict[str, Any], ...]:
+        """A list of free-form objects; empty when absent or null."""
+        found = self._list(key, None) or ()
+        for index, item in enumerate(found):
+            if not isinstance(item, dict):
+                raise self.error(f"{key}[{index}]", f"must be an object {{...}}, not {_shown(item)}")
+        return tuple(dict(item) for item in found)
+
     def checked(self, key: str, value: Any, fits: Callable[[Any], bool], problem: str) -> Any:
         """`value` where it fits; otherwise an error for `key`."""
         if not fits(value):

@@ -61,6 +61,9 @@ def verify_model(name_or_dir: str | Path) -> VerifyReport:
 
 
 def _run(network, card: ModelCard) -> None:
+    if card.prognosis is not None:
+        _run_prognosis(network, card)
+        return
     size, channels = card.preprocessing.size, getattr(network, "in_chans", card.architecture.in_chans)
     shapes = {
         # One slice as a sequence of its own; a map with a logit a pixel.
@@ -69,6 +72,24 @@ def _run(network, card: ModelCard) -> None:
     }
     given, wanted = shapes.get(card.architecture.kind, ((1, channels, size, size), (1, len(card.classes))))
     _check_run(network, card, given, wanted)
+
+
+def _run_prognosis(network, card: ModelCard) -> None:
+    """One slice with a text: an outcome and a map."""
+    import torch
+
+    size, channels = card.preprocessing.size, network.in_chans
+    try:
+        with torch.inference_mode():
+            out = network(torch.zeros(1, 1, channels, size, size), ["Glasgow Coma Scale 15."])
+    except Exception as problem:
+        raise ModelError(
+            f"Model {card.name} does not run on slices of {size} pixels with text: {problem}."
+        ) from problem
+    if out.blood.shape != (1, 1, size, size) or not (
+        torch.isfinite(out.blood).all() and torch.isfinite(out.outcome).all()
+    ):
+        raise ModelError(f"Model {card.name} gives an output that is no outcome with a mask.")
 
 
 def _run_segmenter(segmenter, card: ModelCard) -> None:
