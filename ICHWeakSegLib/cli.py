@@ -15,11 +15,13 @@ from ICHWeakSegLib.commands import (
     follow_up,
     models,
     phantom,
+    prognosis,
     pseudo_masks,
     quantify,
     report,
     score,
     segment,
+    simulate_cohort,
     study,
     train,
 )
@@ -41,6 +43,7 @@ def parser() -> argparse.ArgumentParser:
         quantify,
         follow_up,
         score,
+        prognosis,
         report,
         dicom_seg,
         models,
@@ -49,6 +52,7 @@ def parser() -> argparse.ArgumentParser:
         evaluate,
         study,
         phantom,
+        simulate_cohort,
         demo,
     ):
         command.add_to(commands)

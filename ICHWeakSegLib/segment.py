@@ -7,7 +7,6 @@ positive slices only, and within the brain's box, so that a CT of many thin slic
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +18,7 @@ from ICHWeakSegLib.ct.patches import WHOLE, Patch, on_native_grid
 from ICHWeakSegLib.ct.volume import CT
 from ICHWeakSegLib.cut import Progress, cut_maps
 from ICHWeakSegLib.refine import split_subtypes
-from ICHWeakSegLib.settings import Settings, choose_device
+from ICHWeakSegLib.settings import Settings, choose_device, torch_threads
 from ICHWeakSegLib.version import __version__
 
 if TYPE_CHECKING:
@@ -172,7 +171,7 @@ def segment(
         if progress is not None:
             progress(stage, done, total)
 
-    with _threads(threads):
+    with torch_threads(threads):
         place = choose_device(device)
         if isinstance(ct, (str, Path)):
             step("reading")
@@ -242,21 +241,3 @@ def _slab_gate(gate: np.ndarray | None, source: NetworkInput) -> np.ndarray | No
     if np.shape(gate) != (count,):
         raise InputError(f"The gate has shape {np.shape(gate)}, but the CT has {count} axial slices.")
     return np.array([bool(np.asarray(gate)[group.start : group.stop].any()) for group in source.groups])
-
-
-@contextmanager
-def _threads(count: int | None) -> Iterator[None]:
-    """This many CPU threads of torch meanwhile."""
-    import torch
-
-    if count is None:
-        yield
-        return
-    if count < 1:
-        raise InputError(f"The number of threads is at least 1, not {count}.")
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -100,3 +102,25 @@ def choose_device(device: str) -> str:
     if not there[device]:
         raise InputError(f"This machine or its torch has no {device} device: use --device cpu or auto.")
     return device
+
+
+@contextmanager
+def torch_threads(count: int | None) -> Iterator[None]:
+    """This many CPU threads of torch meanwhile; None leaves them.
+
+    Raises:
+        InputError: fewer than one.
+    """
+    import torch
+
+    if count is None:
+        yield
+        return
+    if count < 1:
+        raise InputError(f"The number of threads is at least 1, not {count}.")
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ICHWeakSegLib.commands.progress import Bar
 from ICHWeakSegLib.commands.sensitivity import HELP, sensitivity
 from ICHWeakSegLib.ct.errors import InputError
+
+if TYPE_CHECKING:
+    from ICHWeakSegLib.models import FoundModel
 
 
 def add_to(commands: argparse._SubParsersAction) -> None:
@@ -23,7 +28,7 @@ def add_to(commands: argparse._SubParsersAction) -> None:
         type=os.path.expanduser,
         metavar="CASES",
         help="CSV with a column ct (and case, patient, mask, labels, boxes, subtype, slice, any, ...), or a "
-        "folder as for training",
+        "folder as for training; with a column mrs, gos or outcome, models of prognosis are measured by it",
     )
     command.add_argument(
         "--models",
@@ -76,6 +81,7 @@ def run(options: argparse.Namespace) -> None:
     from ICHWeakSegLib.evaluation.folds import fold_system
     from ICHWeakSegLib.evaluation.run import evaluate
     from ICHWeakSegLib.evaluation.systems import name_apart, package_systems
+    from ICHWeakSegLib.prognosis.evaluate import prognosis_models
     from ICHWeakSegLib.settings import choose_device
 
     if options.draws < 1:
@@ -87,6 +93,10 @@ def run(options: argparse.Namespace) -> None:
     output = Path(options.output)
     if output.exists() and not output.is_dir():
         raise InputError(f"--output {output} is a file: give a folder.")
+    models = prognosis_models(options.models, options.cases)
+    if models is not None:
+        run_prognosis(options, models)
+        return
     cases = read_cases(options.cases, options.labels, options.boxes)
     patients = {case.patient for case in cases}
     systems = package_systems(options.models, options.sensitivity)
@@ -109,6 +119,38 @@ def run(options: argparse.Namespace) -> None:
         )
     if not options.quiet:
         print(f"{len(cases)} CTs of {len(patients)} patients with {len(systems)} system(s): {summary}")
+
+
+def run_prognosis(options: argparse.Namespace, models: Sequence[FoundModel]) -> None:
+    """Models that forecast an outcome, on the CSV of a cohort.
+
+    Raises:
+        InputError: an option that is not for them.
+    """
+    from ICHWeakSegLib.prognosis.evaluate import evaluate_prognosis
+
+    for flag, given in (
+        ("--folds-run", options.folds_run),
+        ("--folds-beside", options.folds_beside),
+        ("--labels", options.labels),
+        ("--boxes", options.boxes),
+        ("--sensitivity", options.sensitivity),
+    ):
+        if given:
+            raise InputError(f"{flag} is not for models of prognosis such as {models[0].name}: leave it out.")
+    with Bar(options.quiet) as bar:
+        summary = evaluate_prognosis(
+            options.cases,
+            models,
+            options.output,
+            draws=options.draws,
+            seed=options.seed,
+            device=options.device,
+            threads=options.threads,
+            progress=bar,
+        )
+    if not options.quiet:
+        print(f"{len(models)} model(s) of prognosis: {summary}")
 
 
 def check_beside(options: argparse.Namespace) -> Path | None:

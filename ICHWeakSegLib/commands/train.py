@@ -8,7 +8,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ICHWeakSegLib.commands import train_segmenter, train_sequence
+from ICHWeakSegLib.commands import train_prognosis, train_segmenter, train_sequence
 from ICHWeakSegLib.commands.progress import Bar
 from ICHWeakSegLib.commands.train_options import (
     add_data_options,
@@ -49,6 +49,7 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     add_classifier_to(kinds)
     train_sequence.add_to(kinds)
     train_segmenter.add_to(kinds)
+    train_prognosis.add_to(kinds)
 
 
 def add_classifier_to(kinds: argparse._SubParsersAction) -> None:
