@@ -25,13 +25,21 @@ if importlib.util.find_spec("ICHWeakSegLib") is None:
 
 from ICHWeakSegLib.ct.errors import InputError
 from ICHWeakSegSlicer import segmentations, tables
+from ICHWeakSegSlicer.entries import Entries
+from ICHWeakSegSlicer.lesiontables import lesionTableOf
 from ICHWeakSegSlicer.logic import SceneLogic
+from ICHWeakSegSlicer.panelfollowup import FollowUpPanel
 from ICHWeakSegSlicer.panelinputs import InputsPanel
 from ICHWeakSegSlicer.panelinstall import InstallPanel
+from ICHWeakSegSlicer.panellesions import LesionsPanel
 from ICHWeakSegSlicer.panelmodels import ModelsPanel, applyModelsFolder
+from ICHWeakSegSlicer.panelprognosis import PrognosisPanel
+from ICHWeakSegSlicer.panelreport import ReportPanel
 from ICHWeakSegSlicer.panelresult import ResultPanel
+from ICHWeakSegSlicer.panelscores import ScoresPanel
 from ICHWeakSegSlicer.panelstatus import StatusPanel, durationText
 from ICHWeakSegSlicer.samples import addPhantom, registerPhantom
+from ICHWeakSegSlicer.volumes import problemWith
 
 # What a reload has to load anew.
 OWN_PACKAGES = ("ICHWeakSegSlicer", "ICHWeakSegLib")
@@ -62,7 +70,9 @@ class ICHWeakSeg(ScriptedLoadableModule):
             "image-level labels alone (blood on this slice: yes or no).<br>"
             "<b>For research use only. Not a medical device; not for diagnosis or treatment.</b><br><br>"
             "Load a head CT, choose it, press <b>Segment</b>. The result is an ordinary segmentation: correct it "
-            "in Segment Editor, measure it in Segment Statistics. The threshold cuts it again at once. The first "
+            "in Segment Editor, measure it in Segment Statistics. The threshold cuts it again at once. Its "
+            "lesions are listed below it, and a click on one finds it in the slice views. <b>Clinical scores</b> "
+            "and <b>Follow-up</b> go on from there, and <b>Report</b> writes a page about the case. The first "
             "time, missing Python packages are installed from the panel. A made-up head to try it on is in "
             "<b>Sample Data</b>.<br><br>"
             "From Python: <code>from ICHWeakSeg import ICHWeakSegLogic; "
@@ -90,6 +100,7 @@ class ICHWeakSegParameterNode:
     outputSegmentation: slicer.vtkMRMLSegmentationNode
     outputMap: slicer.vtkMRMLScalarVolumeNode
     outputTable: slicer.vtkMRMLTableNode
+    outputLesionTable: slicer.vtkMRMLTableNode
     model: str = ""
     method: str = ""
     refine: str = ""
@@ -98,6 +109,23 @@ class ICHWeakSegParameterNode:
     sensitivity: Annotated[float, WithinRange(0, 1)] = 0.9
     useMapThreshold: bool = False
     mapThreshold: Annotated[float, WithinRange(0, 1)] = 0.05
+    # About the patient: the CT that the entries belong to, and the entries; `entries.EMPTY` where there is none.
+    scoredVolume: slicer.vtkMRMLScalarVolumeNode
+    scoreVolume: float = -1.0
+    scoreGcs: int = 2
+    scoreAge: int = -1
+    scoreLocation: str = ""
+    scoreIvh: str = ""
+    scoreCognition: str = ""
+    sex: str = ""
+    onsetHours: float = -1.0
+    history: str = ""
+    # Follow-up: the earlier and the later CT with their segmentations, and the table of their comparison.
+    beforeVolume: slicer.vtkMRMLScalarVolumeNode
+    beforeSegmentation: slicer.vtkMRMLSegmentationNode
+    afterVolume: slicer.vtkMRMLScalarVolumeNode
+    afterSegmentation: slicer.vtkMRMLSegmentationNode
+    followUpTable: slicer.vtkMRMLTableNode
 
 
 class ICHWeakSegLogic(ScriptedLoadableModuleLogic, SceneLogic):
@@ -141,7 +169,17 @@ class ICHWeakSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.status = StatusPanel(ui)
         self.install = InstallPanel(ui, self.logic, self.refresh, self.status.log)
         self.inputs = InputsPanel(ui, self.logic, self._volumeChosen, self._modelChosen)
-        self.result = ResultPanel(ui, self.logic, self.status.say, self._whyNoCut)
+        self.lesions = LesionsPanel(
+            ui, self.logic, self.status.say, self._whyNotAsk, self._chosenLesionTable, self.refresh
+        )
+        self.result = ResultPanel(ui, self.logic, self.status.say, self._whyNoCut, self.lesions.measureSoon)
+        entries = Entries(lambda: self._parameters, self._shownCt)
+        self.scores = ScoresPanel(ui, entries)
+        self.report = ReportPanel(ui, self.logic, self.status, entries.forScores, self._whyNotAsk)
+        self.prognosis = PrognosisPanel(
+            ui, self.logic, entries, self._shownCt, self.status, self._whyNoForecast
+        )
+        self.followUp = FollowUpPanel(ui, self.logic, lambda: self._parameters, self.status, self._whyNotAsk)
         self.models = ModelsPanel(ui, self.logic, self._modelsChanged, self.status.say)
         self._fillChoices()
         ui.runButton.connect("clicked()", self._runOrCancel)
@@ -168,6 +206,7 @@ class ICHWeakSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self.logic is None:
             return
         self._settling.stop()
+        self._forgetAll()
         self._setParameterNode(None)
         self.removeObservers()
         self._watched = []
@@ -246,7 +285,7 @@ class ICHWeakSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if shown is not None and segmentations.referenceVolume(shown) not in (None, volumeNode):
             # The outputs of one CT must not be written over by another.
             parameters.outputSegmentation = self._resultOn(volumeNode)
-            parameters.outputMap = parameters.outputTable = None
+            parameters.outputMap = parameters.outputTable = parameters.outputLesionTable = None
         self.refresh()
 
     def _resultOn(self, volumeNode: Any) -> Any:
@@ -272,8 +311,16 @@ class ICHWeakSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._job.cancel()
             self._ended("The scene was closed: the run was stopped.")
         self._watch([])
-        self.result.forgetAll()
+        self._forgetAll()
         self._setParameterNode(None)
+
+    def _forgetAll(self) -> None:
+        """Nodes are about to go: nothing may hold on to them."""
+        self.followUp.stop()
+        self.prognosis.stop()
+        for section in (self.lesions, self.scores, self.report):
+            section.forget()
+        self.result.forgetAll()
 
     def _sceneClosed(self, caller: Any, event: Any) -> None:
         if self.parent.isEntered:
@@ -334,12 +381,19 @@ class ICHWeakSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.inputs.showVolumes(volumeNode)
         self.inputs.showModels(parameters.model if parameters is not None else "")
         shown = parameters.outputSegmentation if parameters is not None else None
-        self._watch(listed + ([shown] if shown is not None else []))
+        watched = [shown, self.followUp.table, None if shown is None else lesionTableOf(shown)]
+        self._watch(listed + [node for node in watched if node is not None])
         if parameters is not None:
             for name, selector in self._choices.items():
                 selector.setCurrentIndex(max(selector.findData(getattr(parameters, name)), 0))
             self._fillChosenTable()
         self.result.show(shown)
+        ours = shown if shown is not None and segmentations.ourSegmentIds(shown) else None
+        self.lesions.show(ours)
+        self.scores.show(ours)
+        self.report.show(ours)
+        self.followUp.show(ours)
+        self.prognosis.show(ours)
         self._showState()
 
     def _showState(self) -> None:
@@ -387,6 +441,28 @@ class ICHWeakSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             return "A segmentation is under way: wait until it has ended."
         return self.install.problem()
 
+    def _whyNotAsk(self) -> str:
+        """Why nothing can be asked about a result just now; empty where it can. No network is needed for that."""
+        if self._job is not None:
+            return "A segmentation is under way: wait until it has ended."
+        return "Wait until the packages are installed." if self.install.installing else ""
+
+    def _whyNoForecast(self, volumeNode: Any) -> str:
+        """Why no outcome can be forecast just now; empty where it can."""
+        return self._whyNotAsk() or self.install.problem() or problemWith(volumeNode)
+
+    def _chosenLesionTable(self) -> Any:
+        return None if self._parameters is None else self._parameters.outputLesionTable
+
+    def _shownCt(self) -> Any:
+        """The CT of the shown result, else the one that is chosen."""
+        if self._parameters is None:
+            return None
+        shown = self._parameters.outputSegmentation
+        if shown is not None and segmentations.ourSegmentIds(shown):
+            return segmentations.referenceVolume(shown)
+        return self._parameters.inputVolume
+
     def _fillChosenTable(self) -> None:
         """Write the result into a table that was chosen after the run, if that is empty."""
         segmentationNode, table = self._parameters.outputSegmentation, self._parameters.outputTable
@@ -422,6 +498,7 @@ class ICHWeakSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 device=chosen.device,
                 outputMap=chosen.outputMap,
                 outputTable=chosen.outputTable,
+                outputLesionTable=chosen.outputLesionTable,
                 onProgress=self.status.showProgress,
                 onFinished=self._finished,
                 onError=self._failed,
@@ -484,6 +561,12 @@ class ICHWeakSegTest(ScriptedLoadableModuleTest):
             overlap = 2 * (mask & (truth != 0)).sum() / (mask.sum() + truth.sum())
             assert overlap > 0.6, f"{found:.1f} mL found of {true:.1f} mL"
             assert abs(found - true) < 0.5 * true
+            self.delayDisplay("Looking at its lesions")
+            table = lesionTableOf(segmentationNode).GetTable()
+            listed = table.GetColumnByName("Volume (mL)").GetValue(table.GetNumberOfRows() - 1)
+            assert abs(listed - found) < 0.01, f"{listed:.2f} mL listed of {found:.2f} mL"
+            logic.jumpToLesion(segmentationNode, 1)
+            assert logic.clinicalScores(segmentationNode, gcs=15).scores[0].missing
             self.delayDisplay("Cutting again")
             logic.setThreshold(segmentationNode, 0.9)
             assert logic.thresholdOf(segmentationNode) == 0.9

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ICHWeakSegLib.ct.errors import InputError
-from ICHWeakSegLib.worker.exchange import CaseResult, read_result
+from ICHWeakSegLib.worker.exchange import read_result
 
 RUNNING, FINISHED, CANCELLED, FAILED = "running", "finished", "cancelled", "failed"
 
@@ -31,7 +31,7 @@ class Job:
         state: "running" (or waiting for its turn), "finished", "cancelled" or "failed".
         volumeNode: the CT.
         segmentationNode, mapNode, tableNode: the outputs; what was not given is made at the end.
-        result: what the worker found; None before.
+        result: what the worker found, a `CaseResult` of a segmentation; None before.
         error: the sentence of a failed job; the reason of a job that was cancelled by something else.
 
     Example:
@@ -51,7 +51,7 @@ class Job:
         self.state = RUNNING
         self.volumeNode = volumeNode
         self.segmentationNode = self.mapNode = self.tableNode = None
-        self.result: CaseResult | None = None
+        self.result: Any = None
         self.error = ""
         self.requestId: int | None = None
         self._engine = engine
@@ -62,8 +62,12 @@ class Job:
         """Hand the request to the worker; its number."""
         raise NotImplementedError
 
-    def write(self, result: CaseResult) -> None:
-        """Bring a result into the scene."""
+    def read(self, folder: Path) -> Any:
+        """What the worker has written into the case folder."""
+        return read_result(folder)
+
+    def write(self, result: Any) -> None:
+        """Bring that into the scene."""
         raise NotImplementedError
 
     @property
@@ -99,7 +103,7 @@ class Job:
     def succeeded(self, folder: Path) -> None:
         """The worker has written its result."""
         try:
-            result = read_result(folder)
+            result = self.read(folder)
             self.write(result)
         except InputError as problem:
             self.failed(str(problem))

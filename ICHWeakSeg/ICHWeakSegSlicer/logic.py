@@ -13,23 +13,24 @@ import vtk
 from ICHWeakSegLib.ct.errors import InputError
 from ICHWeakSegLib.segment import Cancelled
 from ICHWeakSegLib.worker.client import Event, WorkerClient
-from ICHWeakSegLib.worker.exchange import Box, CaseResult, Found, write_result
+from ICHWeakSegLib.worker.exchange import RESULT_FILE, Box, CaseResult, Found, write_result
 from ICHWeakSegLib.worker.process import Runner, SubprocessRunner
-from ICHWeakSegSlicer import maps, segmentations, tables, volumes
+from ICHWeakSegSlicer import lesiontables, maps, segmentations, tables, volumes
 from ICHWeakSegSlicer.dependencies import Dependencies, InstallOutcome
 from ICHWeakSegSlicer.jobs import CANCELLED, FAILED, Job, inScene
 from ICHWeakSegSlicer.placing import removeWhole
+from ICHWeakSegSlicer.questionlogic import QuestionLogic
+from ICHWeakSegSlicer.reportfacts import RUN_ATTRIBUTE
 from ICHWeakSegSlicer.sequences import segmentSequence
 from ICHWeakSegSlicer.workers import libraryFolder, workerCommand
 
 POLL_MS = 50
-# On segments and map: which run they come from.
-RUN_ATTRIBUTE = "ICHWeakSeg.run"
 REQUIREMENTS = Path(__file__).resolve().parents[1] / "Resources" / "requirements.txt"
+OUTPUTS = ("outputSegmentation", "outputMap", "outputTable", "outputSliceTable", "outputLesionTable")
 OPTIONS = ("model", "method", "refine", "threshold", "sensitivity", "device")
 
 
-class SceneLogic:
+class SceneLogic(QuestionLogic):
     """Segments CT volume nodes in a worker process.
 
     One worker serves one logic: it starts with the first run, keeps its model loaded, and ends with `close`,
@@ -73,6 +74,8 @@ class SceneLogic:
         outputMap: Any = None,
         outputTable: Any = None,
         outputSliceTable: Any = None,
+        outputLesionTable: Any = None,
+        lesionTable: bool = True,
         keepMap: bool = True,
         onProgress: Callable[[str, int, int], None] | None = None,
         onFinished: Callable[[Job], None] | None = None,
@@ -94,6 +97,8 @@ class SceneLogic:
             outputMap: scalar volume node for the localization map, 0-1.
             outputTable: table node for volumes in mL, lesions, slices and mean HU.
             outputSliceTable: table node for the classifier's probability of blood on each slice.
+            outputLesionTable: table node for the lesions; the one of an earlier run, or a new one, by default.
+            lesionTable: make such a table.
             keepMap: keep the map in a hidden node where `outputMap` is not given, for `setThreshold`.
             onProgress: called as (stage, done, total).
             onFinished: called with the job.
@@ -110,11 +115,7 @@ class SceneLogic:
             problem = segmentations.problemWithOutput(outputSegmentation, volumeNode)
         if problem:
             raise InputError(problem)
-        if not self.dependenciesInstalled():
-            raise InputError(
-                "Python packages are missing: install them in the ICH WeakSeg module, or with "
-                "logic.installDependencies()."
-            )
+        self.requireDependencies()
         given = {
             "model": model,
             "method": method,
@@ -124,9 +125,10 @@ class SceneLogic:
             "device": device,
         }
         options = {name: given[name] for name in OPTIONS if given[name] is not None}
-        outputs = (outputSegmentation, outputMap, outputTable, outputSliceTable)
-        job = _SegmentJob(self, volumeNode, options, outputs, keepMap, onProgress, onFinished, onError, onLog)
-        return self._enqueue(job)
+        outputs = (outputSegmentation, outputMap, outputTable, outputSliceTable, outputLesionTable)
+        keep = (keepMap, lesionTable)
+        job = _SegmentJob(self, volumeNode, options, outputs, keep, onProgress, onFinished, onError, onLog)
+        return self.enqueue(job)
 
     def segment(self, volumeNode: Any, outputSegmentation: Any = None, **options: Any) -> Any:
         """Segment a CT and return the segmentation node; no popup, the application stays responsive.
@@ -137,7 +139,7 @@ class SceneLogic:
             InputError: the volume, the model or an option cannot be used, or the run failed.
             ICHWeakSegLib.segment.Cancelled: the run was cancelled meanwhile.
         """
-        return self._ended(self.start(volumeNode, outputSegmentation, **options)).segmentationNode
+        return self.ended(self.start(volumeNode, outputSegmentation, **options)).segmentationNode
 
     def segmentMany(
         self,
@@ -163,7 +165,7 @@ class SceneLogic:
             InputError: there is nothing to segment, or every one failed.
             ICHWeakSegLib.segment.Cancelled: a run was cancelled; the earlier ones' results stay.
         """
-        for name in ("outputSegmentation", "outputMap", "outputTable", "outputSliceTable"):
+        for name in OUTPUTS:
             if name in options:
                 raise InputError(f"{name} is for one CT: leave it out for several.")
         if hasattr(volumes, "IsA") and volumes.IsA("vtkMRMLSequenceBrowserNode"):
@@ -229,6 +231,7 @@ class SceneLogic:
         threshold: float,
         *,
         overwriteEdits: bool = False,
+        measure: bool = True,
         onFinished: Callable[[Job], None] | None = None,
         onError: Callable[[Job, str], None] | None = None,
     ) -> Job:
@@ -238,6 +241,7 @@ class SceneLogic:
             segmentationNode: a result of ours with its map.
             threshold: of the map, 0-1.
             overwriteEdits: cut although somebody edited our segments since.
+            measure: bring the table of lesions up to date, where there is one.
             onFinished, onError: as for `start`.
 
         Raises:
@@ -251,7 +255,7 @@ class SceneLogic:
         for waiting in [job for job in self._queue if isinstance(job, _ThresholdJob)]:
             if waiting.segmentationNode is segmentationNode and waiting.requestId is None:
                 self.cancelJob(waiting)
-        return self._enqueue(_ThresholdJob(self, segmentationNode, threshold, onFinished, onError))
+        return self.enqueue(_ThresholdJob(self, segmentationNode, threshold, measure, onFinished, onError))
 
     def setThreshold(self, segmentationNode: Any, threshold: float, *, overwriteEdits: bool = False) -> None:
         """Cut the stored map at another threshold and return when it is done; arguments as `startThreshold`.
@@ -259,7 +263,7 @@ class SceneLogic:
         Raises:
             InputError: the segmentation cannot be cut again.
         """
-        self._ended(self.startThreshold(segmentationNode, threshold, overwriteEdits=overwriteEdits))
+        self.ended(self.startThreshold(segmentationNode, threshold, overwriteEdits=overwriteEdits))
 
     # Maps, models, packages
 
@@ -294,6 +298,18 @@ class SceneLogic:
         """Whether all Python packages that a run needs are there."""
         return self.dependencies.installed()
 
+    def requireDependencies(self) -> None:
+        """Refuse where a package is missing that a network needs.
+
+        Raises:
+            InputError: one is missing.
+        """
+        if not self.dependenciesInstalled():
+            raise InputError(
+                "Python packages are missing: install them in the ICH WeakSeg module, or with "
+                "logic.installDependencies()."
+            )
+
     def installDependencies(self, interactive: bool = False, **options: Any) -> InstallOutcome:
         """Install what is missing into Slicer's Python; arguments as `Dependencies.install`."""
         return self.dependencies.install(interactive=interactive, **options)
@@ -304,6 +320,11 @@ class SceneLogic:
     def busy(self) -> bool:
         """Whether a run is under way or waits."""
         return bool(self._queue)
+
+    @property
+    def cutting(self) -> bool:
+        """Whether a map is being cut again."""
+        return any(isinstance(job, _ThresholdJob) for job in self._queue)
 
     def poll(self) -> None:
         """Deliver what the worker said; in the application a timer calls this while something runs."""
@@ -363,11 +384,20 @@ class SceneLogic:
         usable = folder is not None and folder.is_dir() and state == _stateOf(volumeNode)
         return folder if usable else None
 
+    def caseFor(self, segmentationNode: Any, volumeNode: Any) -> Path:
+        """The case folder of a segmentation on a CT; written where it is not there yet."""
+        folder = self.caseOf(segmentationNode, volumeNode)
+        if folder is None:
+            folder = self.client.new_case(volumes.ctFromVolume(volumeNode))
+            self.remember(segmentationNode, volumeNode, folder)
+        return folder
+
     def remember(self, segmentationNode: Any, volumeNode: Any, folder: Path) -> None:
         """Keep in mind which case folder belongs to a segmentation."""
         self._cases[segmentationNode.GetID()] = (folder, _stateOf(volumeNode))
 
-    def _enqueue(self, job: Job) -> Job:
+    def enqueue(self, job: Job) -> Job:
+        """Let a job wait for its turn."""
         # Handed over by the first poll: whatever goes wrong then reaches `onError`, after the caller has the job.
         self._queue.append(job)
         self._startTimer()
@@ -410,7 +440,13 @@ class SceneLogic:
             self._queue.remove(job)
             job.failed(event.sentence)
 
-    def _ended(self, job: Job) -> Job:
+    def ended(self, job: Job) -> Job:
+        """Wait for a job's end.
+
+        Raises:
+            InputError: it failed.
+            ICHWeakSegLib.segment.Cancelled: it was cancelled.
+        """
         try:
             job.wait()
         except BaseException:
@@ -444,14 +480,15 @@ class _SegmentJob(Job):
         logic: SceneLogic,
         volumeNode: Any,
         options: dict[str, Any],
-        outputs: tuple[Any, Any, Any, Any],
-        keepMap: bool,
+        outputs: tuple[Any, Any, Any, Any, Any],
+        keep: tuple[bool, bool],
         *callbacks: Any,
     ) -> None:
         super().__init__(logic, volumeNode, *callbacks)
         self._ct = volumes.ctFromVolume(volumeNode)
-        self._logic, self._options, self._keepMap = logic, options, keepMap
-        self.segmentationNode, self.mapNode, self.tableNode, self._sliceTable = outputs
+        self._logic, self._options = logic, options
+        self._keepMap, self._keepLesions = keep
+        self.segmentationNode, self.mapNode, self.tableNode, self._sliceTable, self.lesionTableNode = outputs
         self._folder: Path | None = None
 
     def submit(self) -> int:
@@ -482,6 +519,7 @@ class _SegmentJob(Job):
                 self.mapNode = orNew(mapNode, maps.createMapNode, not asked)
                 maps.writeMap(self.mapNode, self.volumeNode, result.map)
                 self.mapNode.SetAttribute(RUN_ATTRIBUTE, result.provenance["run"])
+                maps.keepProbabilities(self.mapNode, [row["probability"] for row in result.slice_scores])
                 maps.linkMap(segmentation, self.mapNode)
             else:
                 # A map of an earlier run says nothing of this one.
@@ -496,6 +534,13 @@ class _SegmentJob(Job):
                 tables.linkTable(segmentation, self.tableNode)
             if self._sliceTable is not None and inScene(self._sliceTable):
                 tables.writeSliceTable(self._sliceTable, result)
+            if self._keepLesions and result.quantities is not None:
+                table = self.lesionTableNode or lesiontables.lesionTableOf(segmentation)
+                self.lesionTableNode = orNew(table, lesiontables.createLesionTable)
+                ours = segmentations.ourSegmentIds(segmentation)
+                lesiontables.writeLesionTable(
+                    self.lesionTableNode, segmentation, self.volumeNode, result.quantities, ours
+                )
         except BaseException:
             for node in made:
                 removeWhole(node)
@@ -506,12 +551,18 @@ class _SegmentJob(Job):
 
 class _ThresholdJob(Job):
     def __init__(
-        self, logic: SceneLogic, segmentationNode: Any, threshold: float, onFinished: Any, onError: Any
+        self,
+        logic: SceneLogic,
+        segmentationNode: Any,
+        threshold: float,
+        measure: bool,
+        onFinished: Any,
+        onError: Any,
     ) -> None:
         super().__init__(logic, segmentations.referenceVolume(segmentationNode), None, onFinished, onError)
         self.segmentationNode = segmentationNode
         self.mapNode = maps.mapOf(segmentationNode)
-        self._logic, self._threshold = logic, threshold
+        self._logic, self._threshold, self._measure = logic, threshold, measure
 
     @property
     def nodes(self) -> tuple[Any, ...]:
@@ -519,12 +570,11 @@ class _ThresholdJob(Job):
 
     def submit(self) -> int:
         client = self._logic.client
-        folder = self._logic.caseOf(self.segmentationNode, self.volumeNode)
-        if folder is None:
-            folder = client.new_case(volumes.ctFromVolume(self.volumeNode))
+        folder = self._logic.caseFor(self.segmentationNode, self.volumeNode)
+        if not (folder / RESULT_FILE).is_file():
             write_result(folder, self._stored())
-            self._logic.remember(self.segmentationNode, self.volumeNode, folder)
-        return client.recut(folder, self._threshold)
+        measure = self._measure and lesiontables.lesionTableOf(self.segmentationNode) is not None
+        return client.recut(folder, self._threshold, measure)
 
     def _stored(self) -> CaseResult:
         """What the scene still knows of the run: enough to cut again."""
@@ -548,6 +598,12 @@ class _ThresholdJob(Job):
         if table is not None:
             tables.writeTable(table, result)
             self.tableNode = table
+        lesions = lesiontables.lesionTableOf(self.segmentationNode)
+        if lesions is not None and result.quantities is not None:
+            ours = segmentations.ourSegmentIds(self.segmentationNode)
+            lesiontables.writeLesionTable(
+                lesions, self.segmentationNode, self.volumeNode, result.quantities, ours
+            )
 
 
 def _stateOf(volumeNode: Any) -> tuple:

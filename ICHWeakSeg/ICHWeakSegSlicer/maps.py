@@ -19,6 +19,7 @@ CT_ROLE = "ICHWeakSeg.ct"
 # On a map that is shown: what it displaced in which slice view.
 DISPLACED_ATTRIBUTE = "ICHWeakSeg.displaced"
 HIDDEN_BEFORE_ATTRIBUTE = "ICHWeakSeg.hiddenBefore"
+PROBABILITIES_ATTRIBUTE = "ICHWeakSeg.probabilities"
 OPACITY = 0.5
 # Below this the CT shows through undimmed.
 LOWEST_SHOWN = 0.02
@@ -66,6 +67,16 @@ def writeMap(mapNode, volumeNode, box: Box | None) -> None:
 def readMap(mapNode) -> np.ndarray:
     """The map, 0-1, float32, shape (K, J, I); a view of the node's voxels."""
     return arrayFromVolume(mapNode)
+
+
+def keepProbabilities(mapNode, probabilities: list[float]) -> None:
+    """Keep the probability of blood on each axial slice, from inferior to superior, for a report."""
+    mapNode.SetAttribute(PROBABILITIES_ATTRIBUTE, json.dumps([round(float(one), 4) for one in probabilities]))
+
+
+def probabilitiesOf(mapNode) -> list[float]:
+    """What `keepProbabilities` kept; empty where nothing is known."""
+    return json.loads(mapNode.GetAttribute(PROBABILITIES_ATTRIBUTE) or "[]")
 
 
 def linkMap(segmentationNode, mapNode) -> None:

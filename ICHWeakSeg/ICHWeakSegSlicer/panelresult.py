@@ -25,13 +25,19 @@ class ResultPanel:
         logic: cuts again, and shows the map.
         say: shows a sentence, an error if the second argument is true.
         blocked: why nothing can be cut just now; empty where it can.
+        onCut: called with the segmentation after each new cut.
     """
 
     def __init__(
-        self, ui: Any, logic: Any, say: Callable[[str, bool], None], blocked: Callable[[], str]
+        self,
+        ui: Any,
+        logic: Any,
+        say: Callable[[str, bool], None],
+        blocked: Callable[[], str],
+        onCut: Callable[[Any], None],
     ) -> None:
         self.ui, self.logic = ui, logic
-        self._say, self._blocked = say, blocked
+        self._say, self._blocked, self._onCut = say, blocked, onCut
         self._node: Any = None
         self._updating = False
         self._results: dict[str, CaseResult] = {}
@@ -103,7 +109,7 @@ class ResultPanel:
         slider.toolTip = reason or THRESHOLD_TIP
         threshold = self.logic.thresholdOf(self._node)
         # While cuts are under way the slider is where the user has it.
-        if threshold is not None and not self.logic.busy:
+        if threshold is not None and not self.logic.cutting:
             slider.value = threshold
 
     def _showButtons(self) -> None:
@@ -135,7 +141,12 @@ class ResultPanel:
             return
         try:
             self.logic.startThreshold(
-                self._node, threshold, onFinished=self._wasCut, onError=lambda job, text: self._failed(text)
+                self._node,
+                threshold,
+                # Once the slider rests: measuring takes longer than cutting.
+                measure=False,
+                onFinished=self._wasCut,
+                onError=lambda job, text: self._failed(text),
             )
         except InputError as problem:
             self._failed(str(problem))
@@ -147,6 +158,7 @@ class ResultPanel:
             if before is not None and not job.result.warnings:
                 job.result.warnings.extend(before.warnings)
             self.remember(job.segmentationNode, job.result)
+            self._onCut(job.segmentationNode)
         if self._node is job.segmentationNode:
             self.show(self._node)
 

@@ -128,7 +128,7 @@ def setMasks(segmentationNode, volumeNode, result: CaseResult) -> None:
     Raises:
         InputError: the segmentation holds none of our segments, or as for `writeResult`.
     """
-    ours = {_resultName(segmentationNode, one): one for one in ourSegmentIds(segmentationNode)}
+    ours = {resultName(segmentationNode, one): one for one in ourSegmentIds(segmentationNode)}
     problem = problemWithOutput(segmentationNode, volumeNode) or _otherGrid(volumeNode, result)
     if not ours:
         name = segmentationNode.GetName()
@@ -152,7 +152,7 @@ def setMasks(segmentationNode, volumeNode, result: CaseResult) -> None:
             segment = segmentation.GetSegment(segmentId)
             segment.SetLabelValue(1)
             labelmap = segmentationNode.GetBinaryLabelmapInternalRepresentation(segmentId)
-            labelmap.DeepCopy(_labelmap(found.mask, ijkToRas(volumeNode)))
+            labelmap.DeepCopy(labelmapOf(found.mask, ijkToRas(volumeNode)))
             _setTags(segment, facts)
             _sign(segmentationNode, segmentId)
         setProvenance(segmentationNode, facts)
@@ -205,6 +205,17 @@ def provenanceOf(segmentationNode) -> dict[str, str]:
         return {}
     values = {key: _tag(segmentationNode, ours[0], OWN + key) for key in _keysOf(segmentationNode, ours[0])}
     return {key: value for key, value in values.items() if value is not None}
+
+
+def resultName(segmentationNode, segmentId: str) -> str:
+    """The name in the result of one of our segments, whatever the user calls it."""
+    # The id of a segment of the command line's files is its name in the result.
+    return _tag(segmentationNode, segmentId, RESULT_NAME_TAG) or segmentId
+
+
+def signature(segmentationNode, segmentIds: Iterable[str]) -> str:
+    """A text that changes with the masks of these segments."""
+    return " ".join(f"{one}:{_checksum(segmentationNode, one)}" for one in segmentIds)
 
 
 def writeSubtypes(segmentationNode, volumeNode, box: Box, names: Iterable[str]):
@@ -280,7 +291,7 @@ def _newSegment(found: FoundSegment, style: SegmentStyle, volumeNode, facts: dic
     _setTags(segment, facts)
     segment.AddRepresentation(
         "Binary labelmap",
-        _labelmap(found.mask, ijkToRas(volumeNode)),
+        labelmapOf(found.mask, ijkToRas(volumeNode)),
     )
     return segment
 
@@ -292,7 +303,7 @@ def _terminologyText(style: SegmentStyle) -> str:
     return "~".join([entry["contextName"], category, kind, "^^", entry["anatomicContextName"], region, "^^"])
 
 
-def _labelmap(box: Box, localToRas: np.ndarray):
+def labelmapOf(box: Box, localToRas: np.ndarray):
     """A mask as oriented image with the extent of its box; empty for an empty box."""
     image = slicer.vtkOrientedImageData()
     image.SetImageToWorldMatrix(vtkMatrixFromArray(localToRas))
@@ -328,11 +339,6 @@ def _tag(segmentationNode, segmentId: str, tag: str) -> str | None:
     value = vtk.reference("")
     segment = segmentationNode.GetSegmentation().GetSegment(segmentId)
     return str(value) if segment.GetTag(tag, value) else None
-
-
-def _resultName(segmentationNode, segmentId: str) -> str:
-    # The id of a segment of the command line's files is its name in the result.
-    return _tag(segmentationNode, segmentId, RESULT_NAME_TAG) or segmentId
 
 
 def _sign(segmentationNode, segmentId: str) -> None:

@@ -61,7 +61,9 @@ def segmentSequence(
         volumeNode = _standIn(scene, cts, number, proxy)
         segmentationNode = None
         try:
-            segmentationNode = segmenter.segment(volumeNode, **{**options, "keepMap": False})
+            segmentationNode = segmenter.segment(
+                volumeNode, **{**options, "keepMap": False, "lesionTable": False}
+            )
             # Its volume goes below: the copy in the sequence must not refer to whatever gets that ID next.
             segmentationNode.SetNodeReferenceID(REFERENCE_ROLE, None)
             found.SetDataNodeAtValue(segmentationNode, cts.GetNthIndexValue(number))

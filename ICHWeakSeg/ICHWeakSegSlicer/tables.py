@@ -14,7 +14,7 @@ from ICHWeakSegSlicer.provenance import KIND_ATTRIBUTE, provenanceTexts, setProv
 
 # On the segmentation node.
 TABLE_ROLE = "ICHWeakSeg.table"
-_NOT_A_NUMBER = float("nan")
+NOT_A_NUMBER = float("nan")
 
 
 def createTableNode(volumeNode):
@@ -35,25 +35,25 @@ def writeTable(tableNode, result: CaseResult) -> None:
     if len(rows) > 1:
         rows.append(("total", result.total))
     found = [numbers for _, numbers in rows]
-    means = [_NOT_A_NUMBER if one.mean_hu is None else one.mean_hu for one in found]
+    means = [NOT_A_NUMBER if one.mean_hu is None else one.mean_hu for one in found]
     with NodeModify(tableNode):
-        _begin(tableNode, "table", result)
-        _addColumn(tableNode, "Segment", [name for name, _ in rows], "Name of the segment.")
-        _addColumn(
+        beginTable(tableNode, "table", provenanceTexts(result))
+        addColumn(tableNode, "Segment", [name for name, _ in rows], "Name of the segment.")
+        addColumn(
             tableNode,
             "Volume (mL)",
             [one.volume_ml for one in found],
             "Volume by the CT's true geometry, tilt and uneven slices included.",
             "mL",
         )
-        _addColumn(
+        addColumn(
             tableNode,
             "Lesions",
             [one.lesions for one in found],
             "Pieces of blood that do not touch (26-connected).",
         )
-        _addColumn(tableNode, "Slices", [one.slices for one in found], "Axial slices with blood.")
-        _addColumn(tableNode, "Mean HU", means, "Mean of the CT within the segment.", "HU")
+        addColumn(tableNode, "Slices", [one.slices for one in found], "Axial slices with blood.")
+        addColumn(tableNode, "Mean HU", means, "Mean of the CT within the segment.", "HU")
 
 
 def writeSliceTable(tableNode, result: CaseResult) -> None:
@@ -61,27 +61,27 @@ def writeSliceTable(tableNode, result: CaseResult) -> None:
     scores = result.slice_scores
     classes = [key for key in (scores[0] if scores else {}) if key not in ("slice", "probability")]
     with NodeModify(tableNode):
-        _begin(tableNode, "slices", result)
-        _addColumn(
+        beginTable(tableNode, "slices", provenanceTexts(result))
+        addColumn(
             tableNode,
             "Slice",
             [int(row["slice"]) for row in scores],
             "Axial slice, counted from 0 at the inferior end.",
         )
-        _addColumn(
+        addColumn(
             tableNode,
             "Probability",
             [float(row["probability"]) for row in scores],
             "Probability of blood, 0-1.",
         )
-        _addColumn(
+        addColumn(
             tableNode,
             "Positive",
             [int(yes) for yes in result.positive],
             "1 where the classifier found blood; only there the map is searched.",
         )
         for name in classes:
-            _addColumn(
+            addColumn(
                 tableNode, name, [float(row[name]) for row in scores], f"Probability of class {name}, 0-1."
             )
 
@@ -96,15 +96,17 @@ def tableOf(segmentationNode):
     return segmentationNode.GetNodeReference(TABLE_ROLE)
 
 
-def _begin(tableNode, kind: str, result: CaseResult) -> None:
+def beginTable(tableNode, kind: str, provenance: dict[str, str]) -> None:
+    """Empty a table, say what it is and where it comes from, and lock it."""
     tableNode.RemoveAllColumns()
     tableNode.SetAttribute(KIND_ATTRIBUTE, kind)
-    setProvenance(tableNode, provenanceTexts(result))
+    setProvenance(tableNode, provenance)
     # Measured, not typed: a slip of the keyboard must not change it.
     tableNode.SetLocked(True)
 
 
-def _addColumn(tableNode, name: str, values: Sequence, description: str, unit: str = "") -> None:
+def addColumn(tableNode, name: str, values: Sequence, description: str, unit: str = "") -> None:
+    """Add a column of texts, whole numbers or numbers, whichever all values are."""
     if all(isinstance(value, str) for value in values):
         column = vtk.vtkStringArray()
     elif all(isinstance(value, int) for value in values):

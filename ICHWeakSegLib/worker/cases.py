@@ -1,4 +1,4 @@
-"""The work of the worker: a case folder is segmented, or its stored map is cut again."""
+"""The work of the worker: a case folder is segmented, its stored map is cut again, its masks are asked about."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ from ICHWeakSegLib.worker.exchange import (
 
 if TYPE_CHECKING:
     from ICHWeakSegLib.ct.axial import AxialGrid
+    from ICHWeakSegLib.ct.brain_mask import BrainMask
     from ICHWeakSegLib.models import Model
     from ICHWeakSegLib.recut import StoredCase
 
@@ -49,6 +50,7 @@ class Workbench:
     def __init__(self) -> None:
         self._model: Model | None = None
         self._stored: _Stored | None = None
+        self._measured: _Measured | None = None
         self._progress: Progress = lambda stage, done, total: None
 
     def segment(self, folder: Path, options: Mapping[str, Any], progress: Progress) -> None:
@@ -62,6 +64,7 @@ class Workbench:
         Raises:
             InputError: the CT, the model or an option cannot be used.
         """
+        from ICHWeakSegLib.quantify import measure
         from ICHWeakSegLib.segment import DEFAULT_MODEL, segment
 
         unknown = sorted(options.keys() - set(OPTIONS))
@@ -69,11 +72,13 @@ class Workbench:
             raise InputError(f"There is no option {unknown[0]!r}: the options are {', '.join(OPTIONS)}.")
         options = {name: value for name, value in options.items() if value is not None}
         # Its memory is needed now.
-        self._stored = None
+        self._stored = self._measured = None
         progress("reading", 0, 1)
         ct = read_checked(folder)
         model = self._load(options.pop("model", DEFAULT_MODEL), progress)
         result = segment(ct, model, progress=progress, **options)
+        progress("measuring", 0, 1)
+        quantities = measure(ct, result.masks, brain=result.head.brain)
         progress("writing", 0, 1)
         write_result(
             folder,
@@ -88,11 +93,18 @@ class Workbench:
                 positive=result.positive.tolist(),
                 warnings=result.warnings,
                 provenance=result.provenance,
+                quantities=quantities.to_dict(),
             ),
         )
 
-    def recut(self, folder: Path, threshold: float, progress: Progress) -> None:
+    def recut(self, folder: Path, threshold: float, progress: Progress, measured: bool = False) -> None:
         """Cut the map of a case's result at another threshold, and put the new segments into the result.
+
+        Args:
+            folder: of the case.
+            threshold: of the map, 0-1.
+            progress: called as (stage, done, total).
+            measured: measure the new lesions, too; without it the result has no quantities.
 
         Raises:
             InputError: there is no map, it does not fit the CT, or the threshold is out of range.
@@ -107,10 +119,59 @@ class Workbench:
             self._stored = _read_stored(folder, state, self._step)
         ct = self._stored.ct
         mask, masks = self._stored.case.recut(threshold)
+        quantities = None
+        if measured:
+            from ICHWeakSegLib.quantify import measure
+
+            progress("measuring", 0, 1)
+            quantities = measure(ct, masks).to_dict()
         progress("writing", 0, 1)
         grid = AxialGrid(ct)
         provenance = {**self._stored.provenance, "map_threshold": threshold}
-        replace_segments(folder, found_segments(ct, grid, masks), found(ct, grid, mask), provenance)
+        replace_segments(
+            folder, found_segments(ct, grid, masks), found(ct, grid, mask), provenance, quantities
+        )
+
+    def measure(self, folder: Path, progress: Progress) -> None:
+        """Measure the masks that were put into a case folder; see `questions.answer_measure`."""
+        from ICHWeakSegLib.worker.questions import answer_measure
+
+        state = _state_of(folder)[:3]
+        if self._measured is None or self._measured.state != state:
+            # Never two at a time.
+            self._measured = None
+            progress("reading", 0, 1)
+            self._measured = _Measured.of(state, read_checked(folder))
+        progress("measuring", 0, 1)
+        answer_measure(folder, self._measured.ct, self._measured.brain)
+
+    def follow_up(self, before: Path, after: Path, progress: Progress) -> None:
+        """Compare the masks that were put into two case folders; see `questions.answer_follow_up`."""
+        from ICHWeakSegLib.worker.questions import answer_follow_up
+
+        self._stored = self._measured = None
+        progress("reading", 0, 1)
+        earlier, later = read_checked(before), read_checked(after)
+        progress("laying one head over the other", 0, 1)
+        answer_follow_up(before, earlier, after, later)
+
+    def report(self, folder: Path, path: Path, facts: Mapping[str, Any], progress: Progress) -> None:
+        """Write the report of the masks that were put into a case folder; see `questions.answer_report`."""
+        from ICHWeakSegLib.worker.questions import answer_report
+
+        progress("reading", 0, 1)
+        ct = read_checked(folder)
+        progress("drawing the report", 0, 1)
+        answer_report(folder, ct, path, facts)
+
+    def prognosis(self, folder: Path, request: Mapping[str, Any], progress: Progress) -> None:
+        """Forecast the outcome of the patient on a case's CT; see `questions.answer_prognosis`."""
+        from ICHWeakSegLib.worker.questions import answer_prognosis
+
+        self._stored = self._measured = None
+        progress("reading", 0, 1)
+        ct = read_checked(folder)
+        answer_prognosis(folder, ct, self._load(request["model"], progress), request, progress)
 
     def _step(self, stage: str, done: int, total: int) -> None:
         """A stored case outlives the request that made it: its steps belong to the present one."""
@@ -118,7 +179,7 @@ class Workbench:
 
     def free(self) -> None:
         """Let go of everything that is kept."""
-        self._model = self._stored = None
+        self._model = self._stored = self._measured = None
 
     def _load(self, name: str, progress: Progress) -> Model:
         """The model of a name or folder; the loaded one where that is the same still."""
@@ -193,6 +254,25 @@ class _Stored:
     ct: CT
     case: StoredCase
     provenance: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """A case whose masks may be measured again soon."""
+
+    state: tuple
+    ct: CT
+    brain: BrainMask | None
+
+    @classmethod
+    def of(cls, state: tuple, ct: CT) -> _Measured:
+        from ICHWeakSegLib.ct import Head
+
+        try:
+            return cls(state, ct, Head.of(ct).brain)
+        except InputError:
+            # Volumes can be measured all the same.
+            return cls(state, ct, None)
 
 
 def _state_of(folder: Path) -> tuple:

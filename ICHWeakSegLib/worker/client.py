@@ -17,7 +17,7 @@ from typing import Any
 from ICHWeakSegLib.ct.errors import InputError
 from ICHWeakSegLib.ct.volume import CT
 from ICHWeakSegLib.models.find import MODELS_VARIABLE
-from ICHWeakSegLib.worker.exchange import write_case
+from ICHWeakSegLib.worker.exchange import Asked, write_asked, write_case
 from ICHWeakSegLib.worker.process import FOLDER_PREFIX, Runner, SubprocessRunner, remove_leftovers
 
 # A result and the one before can be cut again without writing their CT anew.
@@ -148,14 +148,64 @@ class WorkerClient:
         given = {name: value for name, value in options.items() if value is not None}
         if "model" in given:
             given["model"] = _model_for_another_folder(given["model"])
-        # The user may have chosen another folder since the worker started.
-        models = (os.environ if self._env is None else self._env).get(MODELS_VARIABLE)
-        models = os.path.abspath(os.path.expanduser(models)) if models else ""
+        models = self._models_folder()
         return self._request({"do": "segment", "case": str(case), "options": given, "models": models})
 
-    def recut(self, case: Path, threshold: float) -> int:
-        """Ask for the segments of a case at another threshold of its map, 0-1; the number of the request."""
-        return self._request({"do": "recut", "case": str(case), "threshold": float(threshold)})
+    def prognosis(self, case: Path, model: str | Path, **asked: Any) -> int:
+        """Ask for the outcome of the patient on a case's CT, to be had with `read_answer`.
+
+        Args:
+            case: from `new_case`.
+            model: a package of prognosis.
+            **asked: plain values, as `questions.answer_prognosis` takes them.
+
+        Returns:
+            The number of the request.
+        """
+        model, models = _model_for_another_folder(model), self._models_folder()
+        return self._request(
+            {"do": "prognosis", "case": str(case), "model": model, "models": models, **asked}
+        )
+
+    def recut(self, case: Path, threshold: float, measure: bool = False) -> int:
+        """Ask for the segments of a case at another threshold of its map, 0-1; the number of the request.
+
+        With `measure` the new lesions are measured, too.
+        """
+        more = {"measure": True} if measure else {}
+        return self._request({"do": "recut", "case": str(case), "threshold": float(threshold), **more})
+
+    def measure(self, case: Path, asked: Asked) -> int:
+        """Ask for the numbers of masks on a case's CT, to be had with `read_answer`; the number of the request."""
+        _hand_over(case, asked)
+        return self._request({"do": "measure", "case": str(case)})
+
+    def follow_up(self, before: Path, asked_before: Asked, after: Path, asked_after: Asked) -> int:
+        """Ask for the change between two cases; its answer will be in the later one's folder.
+
+        Returns:
+            The number of the request.
+        """
+        _hand_over(before, asked_before)
+        _hand_over(after, asked_after)
+        return self._request({"do": "follow-up", "before": str(before), "case": str(after)})
+
+    def report(self, case: Path, asked: Asked, path: str | Path, facts: Mapping[str, Any]) -> int:
+        """Ask for the HTML report of masks on a case's CT.
+
+        Args:
+            case: from `new_case`.
+            asked: the masks, and the map where there is one.
+            path: of the page.
+            facts: plain values, as `questions.answer_report` takes them.
+
+        Returns:
+            The number of the request.
+        """
+        _hand_over(case, asked)
+        # The worker has another working folder.
+        path = os.path.abspath(os.path.expanduser(path))
+        return self._request({"do": "report", "case": str(case), "path": path, "facts": dict(facts)})
 
     def poll(self) -> list[Event]:
         """What has happened since the last call; never waits."""
@@ -177,6 +227,11 @@ class WorkerClient:
         if self._remove_folder is not None:
             self._remove_folder()
         self._folder = self._remove_folder = None
+
+    def _models_folder(self) -> str:
+        """Where own models lie now: the user may have chosen another folder since the worker started."""
+        models = (os.environ if self._env is None else self._env).get(MODELS_VARIABLE)
+        return os.path.abspath(os.path.expanduser(models)) if models else ""
 
     def _request(self, request: dict[str, Any]) -> int:
         # It may have ended since the last poll: that is no failure of this request.
@@ -289,11 +344,22 @@ class WorkerClient:
         return self._folder
 
     def _drop_old_cases(self) -> None:
-        at_work = {Path(request["case"]) for request in self._pending.values()}
+        pending = self._pending.values()
+        at_work = {Path(request[key]) for request in pending for key in ("case", "before") if key in request}
         for old in self._cases[:-KEPT_CASES]:
             if old not in at_work:
                 shutil.rmtree(old, ignore_errors=True)
                 self._cases.remove(old)
+
+
+def _hand_over(case: Path, asked: Asked) -> None:
+    try:
+        write_asked(case, asked)
+    except OSError as problem:
+        raise InputError(
+            f"The masks cannot be written to the temporary folder {tempfile.gettempdir()} "
+            f"({problem.strerror or problem}): free some space there."
+        ) from problem
 
 
 def _model_for_another_folder(model: str | Path) -> str:

@@ -1,13 +1,15 @@
 """What the worker and its caller hand each other: a case folder with arrays, and the result read back.
 
 A case folder holds `case.json` and `hu.npy` (written by the caller), and after a run `result.json` with the
-arrays that it names. Arrays are boxes: the part that is not zero, and where in the volume it lies. Nothing here
-needs torch.
+arrays that it names. Whoever asks about masks that are there already puts `masks.json` beside it and gets
+`answer.json`. Arrays are boxes: the part that is not zero, and where in the volume it lies. Nothing here needs
+torch.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,8 @@ CASE_FILE = "case.json"
 HU_FILE = "hu.npy"
 MAP_FILE = "map.npy"
 RESULT_FILE = "result.json"
+MASKS_FILE = "masks.json"
+ANSWER_FILE = "answer.json"
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,7 @@ class CaseResult:
         positive: whether the classifier called the axial slice positive.
         warnings: sentences for the user.
         provenance: model, version, sha256, method, thresholds, software, device, ...
+        quantities: lesions and totals, as `quantify.Quantities.to_dict` has them; None where nobody measured.
     """
 
     shape: tuple[int, int, int]
@@ -116,6 +121,7 @@ class CaseResult:
     positive: list[bool] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     provenance: dict[str, Any] = field(default_factory=dict)
+    quantities: dict[str, Any] | None = None
 
 
 def write_case(folder: Path, ct: CT) -> None:
@@ -158,17 +164,22 @@ def write_result(folder: Path, result: CaseResult) -> None:
         "positive": result.positive,
         "warnings": result.warnings,
         "provenance": result.provenance,
+        "quantities": result.quantities,
     }
     _write_json(folder / RESULT_FILE, facts)
 
 
 def replace_segments(
-    folder: Path, segments: list[FoundSegment], total: Found, provenance: dict[str, Any]
+    folder: Path,
+    segments: list[FoundSegment],
+    total: Found,
+    provenance: dict[str, Any],
+    quantities: dict[str, Any] | None = None,
 ) -> None:
     """Write other segments into a result; its map and all else stay as they are."""
     facts = json.loads((folder / RESULT_FILE).read_text("utf-8"))
     facts["segments"] = _write_segments(folder, segments)
-    facts |= {"total": asdict(total), "provenance": provenance}
+    facts |= {"total": asdict(total), "provenance": provenance, "quantities": quantities}
     _write_json(folder / RESULT_FILE, facts)
 
 
@@ -190,7 +201,59 @@ def read_result(folder: Path) -> CaseResult:
         positive=facts["positive"],
         warnings=facts["warnings"],
         provenance=facts["provenance"],
+        quantities=facts.get("quantities"),
     )
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Masks that something is asked about.
+
+    Attributes:
+        masks: by name, as `quantify.measure` takes them.
+        ventricles: mask of the ventricles, where there is one.
+        map: localization map 0-1, for a report.
+    """
+
+    masks: Mapping[str, Box]
+    ventricles: Box | None = None
+    map: Box | None = None
+
+
+def write_asked(folder: Path, asked: Asked) -> None:
+    """Write masks that something is asked about into a case folder."""
+    facts = {
+        "masks": [
+            {"name": name, "mask": _write_box(folder, f"mask-{number}.npy", box)}
+            for number, (name, box) in enumerate(asked.masks.items())
+        ],
+        "ventricles": _write_box(folder, "ventricles.npy", asked.ventricles),
+        "map": _write_box(folder, "asked-map.npy", asked.map),
+    }
+    _write_json(folder / MASKS_FILE, facts)
+
+
+def read_asked(folder: Path) -> Asked:
+    """What `write_asked` wrote."""
+    facts = json.loads((folder / MASKS_FILE).read_text("utf-8"))
+    return Asked(
+        masks={one["name"]: _read_box(folder, one["mask"]) for one in facts["masks"]},
+        ventricles=_read_box(folder, facts["ventricles"]),
+        map=_read_box(folder, facts["map"]),
+    )
+
+
+def write_answer(folder: Path, answer: dict[str, Any], overlay: Box | None = None) -> None:
+    """Write what the worker answers to a question about a case: plain JSON values, and an overlay on its grid."""
+    _write_json(
+        folder / ANSWER_FILE, {"answer": answer, "overlay": _write_box(folder, "overlay.npy", overlay)}
+    )
+
+
+def read_answer(folder: Path) -> tuple[dict[str, Any], Box | None]:
+    """What `write_answer` wrote."""
+    facts = json.loads((folder / ANSWER_FILE).read_text("utf-8"))
+    return facts["answer"], _read_box(folder, facts["overlay"])
 
 
 def _write_segments(folder: Path, segments: list[FoundSegment]) -> list[dict[str, Any]]:

@@ -1,7 +1,11 @@
 """The worker's side of the talk: JSON requests in, JSON events out, and a sentence for whatever fails.
 
 Requests, one a line: `{"id": 1, "do": "segment", "case": FOLDER, "options": {...}, "models": FOLDER}`,
-`{"id": 2, "do": "recut", "case": FOLDER, "threshold": 0.2}`, `{"id": 3, "do": "quit"}`.
+`{"id": 2, "do": "recut", "case": FOLDER, "threshold": 0.2, "measure": true}`; about masks that are there already
+`{"id": 3, "do": "measure", "case": FOLDER}`, `{"id": 4, "do": "follow-up", "before": FOLDER, "case": FOLDER}`,
+`{"id": 5, "do": "report", "case": FOLDER, "path": FILE, "facts": {...}}`,
+`{"id": 6, "do": "prognosis", "case": FOLDER, "model": NAME, "clinical": {...}, "facts": {...}, "volume_ml": 9.5}`;
+and `{"id": 7, "do": "quit"}`.
 Events, one a line, with the request's id: `progress` (stage, done, total), `result` (case), `error` (kind,
 sentence); before the first request `ready` (version, pid).
 """
@@ -28,6 +32,7 @@ from ICHWeakSegLib.worker.cases import Workbench
 from ICHWeakSegLib.worker.exchange import CASE_FILE
 
 IDLE_SECONDS = 900.0
+REQUESTS = ("segment", "recut", "measure", "follow-up", "report", "prognosis")
 _UNMAPPED = re.compile(r"failed to map segment|cannot allocate memory|WinError 1455", re.I)
 
 
@@ -90,9 +95,26 @@ class Server:
                 self._bench.segment(Path(request["case"]), request.get("options") or {}, progress)
             elif do == "recut":
                 what = f"cut the map of {_case_name(request)}"
-                self._bench.recut(Path(request["case"]), float(request["threshold"]), progress)
+                case, threshold = Path(request["case"]), float(request["threshold"])
+                self._bench.recut(case, threshold, progress, bool(request.get("measure")))
+            elif do == "measure":
+                what = f"measure {_case_name(request)}"
+                self._bench.measure(Path(request["case"]), progress)
+            elif do == "follow-up":
+                what = f"compare {_case_name(request)} with an earlier CT"
+                self._bench.follow_up(Path(request["before"]), Path(request["case"]), progress)
+            elif do == "report":
+                what = f"make the report of {_case_name(request)}"
+                facts = request.get("facts") or {}
+                self._bench.report(Path(request["case"]), Path(request["path"]), facts, progress)
+            elif do == "prognosis":
+                what = f"forecast the outcome of {_case_name(request)}"
+                os.environ[MODELS_VARIABLE] = request.get("models", os.environ.get(MODELS_VARIABLE, ""))
+                self._bench.prognosis(Path(request["case"]), request, progress)
             else:
-                self._error(number, "bug", f"There is no request {do!r}: it is segment, recut or quit.")
+                self._error(
+                    number, "bug", f"There is no request {do!r}: it is {', '.join(REQUESTS)} or quit."
+                )
                 return True
         except Exception as problem:
             kind, sentence = explain(problem, what)

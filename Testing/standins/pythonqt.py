@@ -162,6 +162,8 @@ def _speak_pythonqt() -> None:
                     _single_shot if (kind, own) == (QtCore.QTimer, "singleShot") else getattr(kind, own, None)
                 )
                 setattr(kind, own, _PropertyAttribute(own, member))
+    # PythonQt gives the file alone, PySide6 the filter with it.
+    QtWidgets.QFileDialog.getSaveFileName = staticmethod(lambda *arguments: _qt_save_file_name(*arguments)[0])
     base = QtCore.QObject
     base.name = property(lambda self: self.objectName, lambda self, value: self.setObjectName(value))
     base.className = lambda self: self.metaObject().className()
@@ -178,6 +180,7 @@ def _speak_pythonqt() -> None:
 
 _qt_connect, _qt_disconnect = QtCore.QObject.connect, QtCore.QObject.disconnect
 _qt_single_shot = QtCore.QTimer.singleShot
+_qt_save_file_name = QtWidgets.QFileDialog.getSaveFileName
 
 
 def miscounts_none() -> bool:

@@ -130,3 +130,27 @@ def wait() -> Callable[..., None]:
             time.sleep(0.005)
 
     return until
+
+
+@pytest.fixture
+def shown_on(load_ct) -> Callable[..., tuple]:
+    """Shows a result that no worker made: `shown_on(panel, masks)` gives the loaded CT and the segmentation."""
+    from ICHWeakSegSlicer import maps, segmentations
+
+    def show(panel: Panel, masks=None, name: str = "Head CT", transform: str | None = None) -> tuple:
+        loaded = load_ct("axial", transform, name)
+        facts = {"run": "r1", "map_threshold": 0.4, "refine": "threshold", "brain_hu": 30}
+        result = _scene.make_result(loaded, masks, **facts)
+        segmentation = segmentations.createSegmentationNode(loaded.node)
+        segmentations.writeResult(segmentation, loaded.node, result)
+        mapNode = maps.createMapNode(loaded.node, True)
+        maps.writeMap(mapNode, loaded.node, result.map)
+        mapNode.SetAttribute("ICHWeakSeg.run", "r1")
+        maps.linkMap(segmentation, mapNode)
+        panel.settle()
+        panel.widget.result.remember(segmentation, result)
+        panel.parameters.outputSegmentation = segmentation
+        panel.settle()
+        return loaded, segmentation
+
+    return show

@@ -22,7 +22,7 @@ os.environ["ICHWEAKSEG_MODELS"] = str(Path(OWN.name, "models"))
 
 import slicer  # noqa: E402
 
-sys.path[:0] = [str(ROOT), str(ROOT / "Testing" / "widget")]
+sys.path[:0] = [str(ROOT), str(ROOT / "Testing" / "widget"), str(ROOT / "Testing" / "lib")]
 # Behind the others: slicer-core takes a folder `slicer` on the path for a part of itself while it is imported.
 sys.path.append(str(ROOT / "Testing"))
 
@@ -194,8 +194,63 @@ def main(folder: Path) -> None:
     maps.mapOf(result).SetAttribute("ICHWeakSeg.run", "1")
     panel.widget.result.remember(other, several)
     panel.parameters.outputSegmentation = other
+    ui.scoresSection.collapsed = False
     camera.save("10_subtypes")
+    ui.scoresSection.collapsed = True
+    panel.parameters.outputSegmentation = result
+    panel.settle()
+    ui.scoresSection.collapsed = False
+    camera.save("11_scores_empty")
+    ui.scoreGcsSpin.value, ui.scoreAgeSpin.value = 9, 71
+    panel.choose(ui.scoreLocationSelector, "deep")
+    camera.save("12_scores_missing")
+    panel.choose(ui.scoreIvhSelector, "yes")
+    panel.choose(ui.scoreCognitionSelector, "no")
+    ui.lesionsTable.setCurrentCell(0, 0)
+    camera.save("13_scores")
+    ui.scoresSection.collapsed = True
+
+    ui.followUpSection.collapsed = False
+    camera.save("14_follow_up")
+    earlier, _ = addPhantom(application.parts[0], volumeMl=9.0)
+    earlier.SetName("Head phantom, first scan")
+    turned = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "Lies otherwise")
+    matrix = slicer.util.arrayFromTransformMatrix(turned)
+    matrix[:2, :2] = [[0.98, -0.2], [0.2, 0.98]]
+    slicer.util.updateTransformMatrixFromArray(turned, matrix)
+    earlier.SetAndObserveTransformNodeID(turned.GetID())
+    panel.parameters.beforeSegmentation = panel.logic.segment(earlier, device="cpu")
+    panel.settle()
+    ui.compareButton.click()
+    panel.finish()
+    ui.showOverlayButton.click()
+    camera.save("15_follow_up_done")
+    ui.followUpSection.collapsed = True
+    prognosis(panel, camera)
     application.quit()
+
+
+def prognosis(panel: Panel, camera: Camera) -> None:
+    """The section of prognosis, with a model of random weights."""
+    from prognosis_models import small_cohort, tiny_prognosis_model
+
+    from ICHWeakSegLib.prognosis.cohort_table import read_prognosis_cohort
+
+    ui, models = panel.ui, Path(os.environ["ICHWEAKSEG_MODELS"])
+    cohort = small_cohort(Path(OWN.name, "cohort"), patients=40)
+    cases = read_prognosis_cohort(cohort).cases
+    tiny_prognosis_model(models / "random-weights", cohort, [case.name for case in cases])
+    panel.widget.refresh()
+    ui.prognosisSection.collapsed = False
+    camera.save("16_prognosis")
+    ui.prognosisAgeSpin.value = 71
+    panel.choose(ui.prognosisSexSelector, "female")
+    ui.prognosisOnsetSpin.value = 2.5
+    ui.prognosisHistoryEdit.text = "Hypertension, on apixaban."
+    ui.prognosisHistoryEdit.editingFinished.emit()
+    ui.prognosisButton.click()
+    panel.finish()
+    camera.save("17_prognosis_done")
 
 
 if __name__ == "__main__":
