@@ -603,11 +603,32 @@ def test_a_supervised_network_on_painted_masks_alone(tmp_path, cohort):
 
 def test_the_recipe_of_the_bundled_model_is_a_file(capsys, tmp_path):
     recipe = REPOSITORY / "docs" / "recipes" / "starter.args"
-    given = ["train", "segmenter", "DATA", "--output", "RUN", f"@{recipe}", "--seed", "3"]
+    given = [
+        "train",
+        "segmenter",
+        "DATA",
+        "--output",
+        "RUN",
+        "--teacher",
+        "FIRST",
+        f"@{recipe}",
+        "--seed",
+        "3",
+    ]
     options = cli.parser().parse_args(given)
     assert (options.name, options.folds, options.ensemble, options.network) == ("starter", 5, True, "weak")
     assert options.seed == 3, "what follows the file counts"
+    assert options.keep_teacher
     command.check_options(options)
+    first = cli.parser().parse_args(
+        ["train", "segmenter", "DATA", "--output", "FIRST", f"@{recipe.with_stem('starter-first')}"]
+    )
+    command.check_options(first)
+    assert first.folds_only
+    # A teacher's network is where the student starts.
+    assert all(
+        getattr(first, name) == getattr(options, name) for name in ("folds", "network", "size", "override")
+    )
     with pytest.raises(SystemExit) as ended:
         cli.parser().parse_args(["train", "segmenter", "DATA", f"@{tmp_path / 'none.args'}"])
     assert ended.value.code == 2
