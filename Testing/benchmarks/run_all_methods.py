@@ -32,13 +32,15 @@ TRAININGS = {
     "unet-painted": f"{SUPERVISED} unet --epochs 4 --steps 100",
     "swin-unetr": f"{SUPERVISED} swin-unetr --epochs 2 --steps 100",
     "weak": "segmenter --on painted --painted 20 --network weak --epochs 12 --steps 100",
+    "weak-two-rounds": "segmenter --on painted --painted 20 --network weak --epochs 5 --steps 100 --rate 5e-4 "
+    "--teacher {root}/weak --keep-teacher",
 }
 # HGI-SAM, Swin-SAM and Grad-CAM share a network and cut their maps as published; `either` joins a fold's
 # pseudo-masks with its U-Net.
 SYSTEMS = (
     *("swin:hgi-sam/threshold", "swin:swin-sam/threshold", "swin:grad-cam/threshold"),
     *("lstm:cam/kmeans", "gru:grad-cam/kmeans", "unet-pseudo", "gru:grad-cam/kmeans/either"),
-    *("unet-painted", "swin-unetr", "weak"),
+    *("unet-painted", "swin-unetr", "weak", "weak-two-rounds"),
 )
 CASES = {"patients": "{data}", "painted": "{root}/painted-cases/cases.csv"}
 PHANTOMS = {
