@@ -54,12 +54,12 @@ class SmallTextEncoder(nn.Module):
 
     def __init__(
         self,
-        width: int = 64,
+        width: int = 32,
         depth: int = 1,
         heads: int = 4,
         buckets: int = 2048,
         length: int = 160,
-        dropout: float = 0.1,
+        dropout: float = 0.3,
     ) -> None:
         super().__init__()
         if width % heads:

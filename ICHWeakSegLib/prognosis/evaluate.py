@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 KIND = "sc-network"
 LEAST_CASES = 10
-TRUTH_NAME = "best possible (true probability of the simulation)"
+TRUTH_NAME = "best possible (true probability)"
 _PACKAGES = ("numpy", "scipy", "scikit-learn", "torch", "timm")
 Progress = Callable[[str, int, int], None]
 

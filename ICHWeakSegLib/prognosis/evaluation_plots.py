@@ -50,7 +50,7 @@ def _style(forecaster: Forecaster) -> dict[str, Any]:
 def _roc(
     forecasters: Sequence[Forecaster], outcomes: Outcomes, figures: Mapping[str, Mapping[str, Figure]]
 ) -> Picture:
-    picture = Picture(figsize=(8.4, 5.2), layout="constrained")
+    picture = Picture(figsize=(9.6, 5.0), layout="constrained")
     axes = picture.subplots()
     for number, one in enumerate(forecasters):
         false, true, _ = roc_curve(outcomes.labels, one.probabilities)
@@ -61,7 +61,7 @@ def _roc(
         )
     axes.plot([0, 1], [0, 1], color="0.8", linewidth=1, zorder=0)
     axes.set(xlabel="1 - specificity", ylabel="sensitivity", aspect="equal", title="ROC, AUC (95 %)")
-    _legend(axes)
+    picture.legend(loc="outside right upper", fontsize="small", frameon=False)
     return picture
 
 
@@ -113,7 +113,7 @@ def _calibration(
 
 def _decision(forecasters: Sequence[Forecaster], outcomes: Outcomes, bootstrap: Bootstrap) -> Picture:
     y, ones = outcomes.labels, np.ones(len(outcomes.labels))
-    picture = Picture(figsize=(8.4, 5.2), layout="constrained")
+    picture = Picture(figsize=(9.6, 5.0), layout="constrained")
     axes = picture.subplots()
     everybody = treat_all(y, ones)
     draws = bootstrap.weights()[:MOST_DRAWS]
@@ -134,9 +134,5 @@ def _decision(forecasters: Sequence[Forecaster], outcomes: Outcomes, bootstrap: 
         ylim=(-0.3 * top, 1.1 * top),
         title="Decision curve (band: 95 %)",
     )
-    _legend(axes)
+    picture.legend(loc="outside right upper", fontsize="small", frameon=False)
     return picture
-
-
-def _legend(axes) -> None:
-    axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)

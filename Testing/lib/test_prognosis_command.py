@@ -258,9 +258,7 @@ def test_evaluation_never_measures_on_patients_that_a_model_learned_from(home, e
         wanted = assess(model, ct, clinical, device="cpu").prognosis.probability
         assert float(last[f"seen-some: {way}"]) == pytest.approx(wanted, abs=1e-4)
     truth = read_truth_probabilities(table)
-    assert float(last["best possible (true probability of the simulation)"]) == pytest.approx(
-        truth[last["case"]], abs=1e-5
-    )
+    assert float(last["best possible (true probability)"]) == pytest.approx(truth[last["case"]], abs=1e-5)
     known = json.loads((home / "cohort" / "truth.json").read_text())["cases"]
     assert float(last["volume_ml"]) == pytest.approx(known[last["case"]]["iph_ml"], rel=1e-4)
     summary = (out / "summary.md").read_text()

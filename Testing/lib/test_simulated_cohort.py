@@ -125,7 +125,7 @@ def test_outcomes_and_missing_fields_come_at_the_stated_rates():
 def test_every_term_of_the_model_raises_the_risk():
     model = OutcomeModel()
     base = model.probability(30, 10, 68, False)
-    assert base == pytest.approx(1 / (1 + np.exp(0.4)))
+    assert base == pytest.approx(1 / (1 + np.exp(0.7)))
     assert model.probability(60, 10, 68, False) > base
     assert model.probability(30, 6, 68, False) > base
     assert model.probability(30, 10, 85, False) > base
