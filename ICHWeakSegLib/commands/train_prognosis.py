@@ -135,9 +135,9 @@ def add_to(kinds: argparse._SubParsersAction) -> None:
         "--dropout",
         nargs=3,
         type=float,
-        default=(0.15, 0.15, 0.1),
+        default=(0.15, 0.15, 0.3),
         metavar="P",
-        help="how often a training case loses its text, its image, each field; default: 0.15 0.15 0.1",
+        help="how often a training case loses its text, its image, each field; default: 0.15 0.15 0.3",
     )
     add_run_options(kind)
     # What the shared checks look at.

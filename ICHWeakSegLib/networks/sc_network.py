@@ -7,6 +7,7 @@ published: how the parts are built and joined is ours, and docs/prognosis.md say
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -114,8 +115,8 @@ class ScNetwork(nn.Module):
         self.size, self.windows, self.width = size, windows, width
         self.mask_gradient, self.slices_at_once = mask_gradient, slices_at_once
         self._config = {
-            "image": dict(image or {"kind": "conv"}),
-            "text": dict(text or {"kind": "small"}),
+            "image": _image_arguments(image or {"kind": "conv"}),
+            "text": _text_arguments(text or {"kind": "small"}),
             "width": width,
             "rounds": rounds,
             "heads": heads,
@@ -292,23 +293,44 @@ class ScNetwork(nn.Module):
         return slices, logits, weights.reshape(count, self.cells, self.cells), pixels
 
 
+def _image_arguments(given: dict[str, Any]) -> dict[str, Any]:
+    """All arguments of the image encoder: a package outlives a change of defaults."""
+    kind = given.get("kind")
+    if kind == "conv":
+        return _with_defaults(ConvEncoder, given)
+    if kind == "sam" or kind in SIZES:
+        return _with_defaults(SamEncoder, {**SIZES.get(kind, {}), **given})
+    raise ValueError(f"The image encoder is one of {', '.join(IMAGE_KINDS)}, not {kind!r}.")
+
+
+def _text_arguments(given: dict[str, Any]) -> dict[str, Any]:
+    kind = given.get("kind")
+    if kind == "small":
+        return _with_defaults(SmallTextEncoder, given)
+    if kind == "transformers":
+        return dict(given)
+    raise ValueError(f"The text encoder is one of {', '.join(TEXT_KINDS)}, not {kind!r}.")
+
+
+def _with_defaults(encoder: type[nn.Module], given: dict[str, Any]) -> dict[str, Any]:
+    known = inspect.signature(encoder).parameters
+    own = {name: known[name].default for name in known if name not in ("size", "in_chans")}
+    return {
+        name: list(value) if isinstance(value, tuple) else value for name, value in {**own, **given}.items()
+    }
+
+
 def _image_encoder(arguments: dict[str, Any], size: int, windows: int) -> ConvEncoder | SamEncoder:
     own = {key: value for key, value in arguments.items() if key != "kind"}
-    kind = arguments.get("kind")
-    if kind == "conv":
+    if arguments["kind"] == "conv":
         return ConvEncoder(windows, **own)
-    if kind == "sam" or kind in SIZES:
-        return SamEncoder(size, windows, **{**SIZES.get(kind, {}), **own})
-    raise ValueError(f"The image encoder is one of {', '.join(IMAGE_KINDS)}, not {kind!r}.")
+    return SamEncoder(size, windows, **own)
 
 
 def _text_encoder(arguments: dict[str, Any]) -> nn.Module:
     own = {key: value for key, value in arguments.items() if key != "kind"}
-    kind = arguments.get("kind")
-    if kind == "small":
+    if arguments["kind"] == "small":
         return SmallTextEncoder(**own)
-    if kind == "transformers":
-        from ICHWeakSegLib.networks.transformers_text import TransformersTextEncoder
+    from ICHWeakSegLib.networks.transformers_text import TransformersTextEncoder
 
-        return TransformersTextEncoder(**own)
-    raise ValueError(f"The text encoder is one of {', '.join(TEXT_KINDS)}, not {kind!r}.")
+    return TransformersTextEncoder(**own)

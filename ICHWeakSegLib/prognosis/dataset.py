@@ -45,7 +45,7 @@ class ModalityDropout:
 
     text: float = 0.15
     image: float = 0.15
-    field: float = 0.1
+    field: float = 0.3
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from ICHWeakSegLib.ct.errors import InputError
 from ICHWeakSegLib.networks.attention_pool import AttentionPool
 from ICHWeakSegLib.networks.outcome_head import band
 from ICHWeakSegLib.networks.sc_network import NEVER, ScNetwork
+from ICHWeakSegLib.networks.text_encoder import SmallTextEncoder
 from ICHWeakSegLib.networks.tuning import is_frozen, merge_lora, tune
 
 SEVERE, MILD = "Glasgow Coma Scale 3, coma, severe.", "Glasgow Coma Scale 15, awake, mild."
@@ -215,6 +217,18 @@ def test_configuration_builds_the_network_again(tmp_path: Path) -> None:
         torch.testing.assert_close(
             again.eval()(images(), [SEVERE, ""]).outcome, one(images(), [SEVERE, ""]).outcome
         )
+
+
+def test_the_configuration_holds_what_was_left_to_defaults() -> None:
+    config = ScNetwork(size=32).config
+    assert config["text"] == {
+        "kind": "small",
+        **{name: value.default for name, value in inspect.signature(SmallTextEncoder).parameters.items()},
+    }
+    assert config["image"] == {"kind": "conv", "widths": [16, 32, 64, 96]}
+    sam = ScNetwork(size=32, image={"kind": "sam", "depth": 1, "global_blocks": [0], "embed_dim": 24}).config
+    assert {"num_heads", "window", "patch", "neck", "normalize"} <= sam["image"].keys()
+    assert "size" not in sam["image"]
 
 
 def test_with_a_clip_folder(tmp_path: Path) -> None:
