@@ -70,7 +70,8 @@ def write_picture(path: str | Path, assessment: Assessment, case: str = "") -> P
         )
     top = _HEAD + _TILE * slice_rows
     if with_ct:
-        _weights(place(_MARGIN, top + 0.34, inner, _BARS - 0.7), found, shown)
+        # The axis' numbers stand to the left.
+        _weights(place(_MARGIN + 0.25, top + 0.34, inner - 0.25, _BARS - 0.7), found, shown)
         top += _BARS
     if lines:
         _words(place(_MARGIN, top + 0.3, inner, _LINE * len(lines)), lines)
