@@ -118,14 +118,12 @@ def read_case(task: Task) -> CT:
     Raises:
         InputError: as `read_ct`.
     """
-    from ICHWeakSegLib.ct.read import read_ct
+    from ICHWeakSegLib.ct.read import checked, read_ct
 
     source = Path(task["source"])
     if not task["files"]:
         return read_ct(source, task["series"])
-    from ICHWeakSegLib.ct.check import check_ct
     from ICHWeakSegLib.ct.dicom import read_files
-    from ICHWeakSegLib.ct.geometry import geometry_warnings
 
     try:
         ct = read_files([source / name for name in task["files"]], str(source))
@@ -135,9 +133,7 @@ def read_case(task: Task) -> CT:
         raise InputError(
             f"{problem.filename or source} cannot be read ({problem.strerror}); check its permissions and disk."
         ) from problem
-    ct.warnings.extend(geometry_warnings(ct))
-    check_ct(ct)
-    return ct
+    return checked(ct)
 
 
 def scrubber(task: Task) -> Scrubber:

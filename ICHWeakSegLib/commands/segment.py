@@ -108,7 +108,7 @@ def run(options: argparse.Namespace) -> None:
             measured = measure(result.ct, result.masks, brain=result.head.brain)
         if options.report:
             bar("report", 0, 1)
-            write_report(options.report, result, options.input)
+            write_report(options.report, result, options.input, measured)
         bar("writing", 0, 1)
         if options.lesions:
             write_lesions(options.lesions, measured)
@@ -170,12 +170,12 @@ def write_outputs(result: Result, options: argparse.Namespace) -> dict[str, str]
     return {"segmentation": options.output, **written}
 
 
-def write_report(target: str, result: Result, source: str) -> None:
+def write_report(target: str, result: Result, source: str, measured: Quantities | None) -> None:
     """The page of the case; nothing in it names the patient."""
     from ICHWeakSegLib.commands.report import scrubber_of
     from ICHWeakSegLib.report import case_of, write_html
 
-    write_html(target, case_of(result, scrub=scrubber_of(source, keep=False)))
+    write_html(target, case_of(result, scrub=scrubber_of(source, keep=False), quantities=measured))
 
 
 def summarize(

@@ -10,8 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ICHWeakSegLib.commands.progress import Bar
-from ICHWeakSegLib.commands.train_options import add_kind, add_run_options, check_shared_options
-from ICHWeakSegLib.commands.train_run import free_target, training_packages, write_results
+from ICHWeakSegLib.commands.train_options import (
+    add_kind,
+    add_run_options,
+    cache_folder,
+    check_shared_options,
+)
+from ICHWeakSegLib.commands.train_run import free_target, make_folders, training_packages, write_results
 from ICHWeakSegLib.ct.errors import InputError
 
 if TYPE_CHECKING:
@@ -165,14 +170,8 @@ def run(options: argparse.Namespace) -> None:
     recipe = recipe_of(options, rule, cohort)
     check_recipe(recipe)
     pseudo = _pseudo(options.pseudo_masks_by)
-    cache = Path(options.cache) if options.cache else folder / "cache"
-    for place in (folder, cache):
-        try:
-            place.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(
-                f"The folder {place} cannot be made ({error.strerror}): choose another."
-            ) from error
+    cache = cache_folder(options)
+    make_folders(folder, cache)
     with Bar(options.quiet) as bar:
         crops = cached_crops(
             cohort.cases,

@@ -94,15 +94,24 @@ def read_training_cohort(
         split_patients(cases, options.folds, recipe.seed, "give fewer --folds")
     check(recipe)
     cache = cache_folder(options)
-    for place in (folder, cache):
+    make_folders(folder, cache)
+    crops = cached_cases(cases, recipe.preprocessing, cache, lambda *n: bar("reading CTs", *n))
+    return Cohort(folder, cache, cases, crops, held)
+
+
+def make_folders(*places: Path) -> None:
+    """Make the folders of a run.
+
+    Raises:
+        InputError: one cannot be made.
+    """
+    for place in places:
         try:
             place.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(
                 f"The folder {place} cannot be made ({error.strerror}): choose another."
             ) from error
-    crops = cached_cases(cases, recipe.preprocessing, cache, lambda *n: bar("reading CTs", *n))
-    return Cohort(folder, cache, cases, crops, held)
 
 
 @dataclass

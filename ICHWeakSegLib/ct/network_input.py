@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -55,6 +56,11 @@ class Preprocessing:
                 raise ValueError("Framing 'brain-crop' needs a positive 'pixel_mm'.")
         else:
             raise ValueError(f"Framing is 'resize-crop' or 'brain-crop', not {self.framing!r}.")
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Preprocessing:
+        """What `dataclasses.asdict` gave and JSON kept, where windows have become lists."""
+        return cls(**{**stored, "windows": tuple(map(tuple, stored["windows"]))})
 
     def images(self, hu: np.ndarray, brain: np.ndarray) -> np.ndarray:
         """Channels (C, size, size) in 0-1 of a cropped slice (size, size) and its brain mask."""

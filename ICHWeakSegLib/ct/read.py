@@ -39,6 +39,15 @@ def read_ct(path: str | os.PathLike[str], series: str | None = None) -> CT:
         raise InputError(
             f"{path} does not fit into memory; close other programs or crop the volume."
         ) from error
+    return checked(ct)
+
+
+def checked(ct: CT) -> CT:
+    """A CT as a reader gave it, with warnings about its geometry.
+
+    Raises:
+        InputError: it is no head CT.
+    """
     ct.warnings.extend(geometry_warnings(ct))
     check_ct(ct)
     return ct

@@ -115,8 +115,7 @@ def _recipe(kind: type, facts: dict[str, Any]) -> Any:
 
     known = {name: facts[name] for name in (f.name for f in fields(kind)) if name in facts}
     known = {name: tuple(value) if isinstance(value, list) else value for name, value in known.items()}
-    wishes = dict(facts["preprocessing"], windows=tuple(map(tuple, facts["preprocessing"]["windows"])))
-    known["preprocessing"] = Preprocessing(**wishes)
+    known["preprocessing"] = Preprocessing.from_json(facts["preprocessing"])
     known["augmentation"] = Augmentation(**facts["augmentation"])
     if "mix" in known:
         known["mix"] = Mix(**facts["mix"])

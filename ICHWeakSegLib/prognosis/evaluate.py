@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 import platform
 from collections.abc import Callable, Sequence
@@ -14,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ICHWeakSegLib.ct.atomic import atomic_path
 from ICHWeakSegLib.ct.errors import InputError
 from ICHWeakSegLib.prognosis.baselines import ASSUMED, Baseline, baselines
 from ICHWeakSegLib.prognosis.cohort_table import (
@@ -27,6 +25,7 @@ from ICHWeakSegLib.prognosis.forecasts import Forecast, forecasts
 from ICHWeakSegLib.prognosis.leakage import plain
 from ICHWeakSegLib.prognosis.outcome import OutcomeRule
 from ICHWeakSegLib.prognosis.simulated_cohort import NOTICE, read_truth_probabilities
+from ICHWeakSegLib.quantify.table import write_rows
 from ICHWeakSegLib.version import __version__
 
 if TYPE_CHECKING:
@@ -281,6 +280,7 @@ def _write(
     progress: Progress | None,
 ) -> Path:
     from ICHWeakSegLib.evaluation.bootstrap import Bootstrap
+    from ICHWeakSegLib.evaluation.tables import write_provenance
     from ICHWeakSegLib.prognosis.evaluation_figures import Outcomes, differences, measure
     from ICHWeakSegLib.prognosis.evaluation_plots import draw_plots
     from ICHWeakSegLib.prognosis.evaluation_summary import write_summary
@@ -314,10 +314,7 @@ def _write(
         ],
     )
     draw_plots(output, forecasters, outcomes, figures, bootstrap, facts)
-    with atomic_path(output / "provenance.json") as temporary:
-        temporary.write_text(
-            json.dumps(facts, indent=1, ensure_ascii=False, allow_nan=False), encoding="utf-8"
-        )
+    write_provenance(output / "provenance.json", facts)
     # The summary comes last: where it is, all is.
     return write_summary(output / "summary.md", figures, pairs, facts)
 
@@ -342,10 +339,8 @@ def _write_cases(path: Path, scored: Sequence[Scored], forecasters: Sequence[For
 
 
 def _write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({key: _text(value) for key, value in row.items()} for row in rows)
+    shown = [{key: _text(value) for key, value in row.items()} for row in rows]
+    write_rows(path, shown, list(rows[0]))
 
 
 def _text(value: Any) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from ICHWeakSegLib.prognosis.simulated_outcome import (
     draw_volume_ml,
     lose_fields,
 )
+from ICHWeakSegLib.quantify.table import write_rows
 from ICHWeakSegLib.version import __version__
 
 CSV_FILE, FACTS_FILE, TRUTH_FILE = "cohort.csv", "simulation.json", "truth.json"
@@ -122,12 +122,7 @@ def simulate_cohort(
         content = {"poor_outcome": RULE.words, "cases": truth, "notice": NOTICE}
         temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
     # The table comes last: where it is, all is.
-    target = folder / CSV_FILE
-    with atomic_path(target) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, _COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    return target
+    return write_rows(folder / CSV_FILE, rows, _COLUMNS)
 
 
 def read_truth_probabilities(csv_file: str | Path) -> dict[str, float] | None:

@@ -79,6 +79,7 @@ def make_case(
     provenance: Mapping[str, Any] | None = None,
     warnings: Sequence[str] | None = None,
     head: Head | None = None,
+    quantities: Quantities | None = None,
     entered: Entered | None = None,
     name: str = "",
     identity: Mapping[str, str] | None = None,
@@ -94,6 +95,7 @@ def make_case(
         provenance: how the masks were made; `slice_threshold` becomes the line in the curve.
         warnings: of the run that made the masks; the CT's own by default.
         head: of this CT, where it is known already.
+        quantities: of these masks, where they were measured already.
         entered: for clinical scores.
         name: what the report calls the case.
         identity: whose case it is, where that is to be shown.
@@ -103,7 +105,8 @@ def make_case(
         InputError: masks, map or probabilities are not this CT's; a value for a score is out of its range.
     """
     grid = AxialGrid(ct) if head is None else head.grid
-    quantities = measure(ct, masks, brain=None if head is None else head.brain)
+    if quantities is None:
+        quantities = measure(ct, masks, brain=None if head is None else head.brain)
     facts = dict(provenance or {})
     if map is not None and np.shape(map) != ct.hu.shape:
         raise InputError(f"The map has shape {np.shape(map)}, the CT {ct.hu.shape}: give the map of this CT.")

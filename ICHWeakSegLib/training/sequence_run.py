@@ -61,11 +61,11 @@ def read_run(folder: str | Path) -> SequenceRun:
     folder = Path(folder)
     try:
         facts = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
-        wishes = facts["preprocessing"]
-        wishes["windows"] = tuple(map(tuple, wishes["windows"]))
         network = SequenceClassifier(**facts["network"])
         network.load_state_dict(load_file(folder / NETWORK_FILE))
-        return SequenceRun(network.eval(), Preprocessing(**wishes), facts["probability"])
+        return SequenceRun(
+            network.eval(), Preprocessing.from_json(facts["preprocessing"]), facts["probability"]
+        )
     except FileNotFoundError as error:
         raise InputError(
             f"{folder} holds no trained sequence network: {error.filename} is missing."

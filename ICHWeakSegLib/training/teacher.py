@@ -70,8 +70,7 @@ class Teacher:
     def _read(self, place: Path) -> tuple[Segmenter, Preprocessing]:
         try:
             network, facts = read_segmenter(place)
-            wishes = facts["recipe"]["preprocessing"]
-            return network, Preprocessing(**{**wishes, "windows": tuple(map(tuple, wishes["windows"]))})
+            return network, Preprocessing.from_json(facts["recipe"]["preprocessing"])
         except (OSError, KeyError, ValueError, RuntimeError) as problem:
             raise InputError(
                 f"{place} holds no finished segmentation network: finish that training."

@@ -153,8 +153,7 @@ def look(options: argparse.Namespace) -> tuple[list[Looked], list[Looked], list]
 
 
 def preprocessing(fold: Path) -> Preprocessing:
-    facts = json.loads((fold / "run.json").read_text())["recipe"]["preprocessing"]
-    return Preprocessing(**dict(facts, windows=tuple(map(tuple, facts["windows"]))))
+    return Preprocessing.from_json(json.loads((fold / "run.json").read_text())["recipe"]["preprocessing"])
 
 
 def seen(network: torch.nn.Module, wishes: Preprocessing, case: Cropped, fold: int) -> Looked:

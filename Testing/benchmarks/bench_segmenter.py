@@ -60,8 +60,7 @@ def main() -> None:
     seconds = 0.0
     for number, fold in enumerate(sorted(options.run.glob("fold-*"))):
         network, run = read_segmenter(fold)
-        facts = run["recipe"]["preprocessing"]
-        wishes = Preprocessing(**dict(facts, windows=tuple(map(tuple, facts["windows"]))))
+        wishes = Preprocessing.from_json(run["recipe"]["preprocessing"])
         held = [case for case in cases if case.patient in run["valid"]]
         crops = cached_cases(held, wishes, options.cache or options.run / "cache")
         start = time.perf_counter()

@@ -22,6 +22,17 @@ INPUT = Preprocessing(
     slice_mm=5.0,
     brain_hu=33.0,
 )
+# SAM's parts, as few and small as they can be.
+SAM = {
+    "kind": "sam",
+    "embed_dim": 16,
+    "depth": 2,
+    "num_heads": 2,
+    "global_blocks": [0, 1],
+    "window": 2,
+    "patch": 8,
+    "neck": 16,
+}
 NETWORK: dict[str, Any] = {
     "image": {"kind": "conv", "widths": [8, 16]},
     "text": {"kind": "small", "width": 16, "heads": 2, "buckets": 512},

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from prognosis_cases import NETWORK, SIZE, clip_folder
+from prognosis_cases import NETWORK, SAM, SIZE, clip_folder
 
 from ICHWeakSegLib.ct.errors import InputError
 from ICHWeakSegLib.networks.attention_pool import AttentionPool
@@ -18,16 +18,6 @@ from ICHWeakSegLib.networks.text_encoder import SmallTextEncoder
 from ICHWeakSegLib.networks.tuning import is_frozen, merge_lora, tune
 
 SEVERE, MILD = "Glasgow Coma Scale 3, coma, severe.", "Glasgow Coma Scale 15, awake, mild."
-SAM = {
-    "kind": "sam",
-    "embed_dim": 16,
-    "depth": 2,
-    "num_heads": 2,
-    "global_blocks": [0, 1],
-    "window": 2,
-    "patch": 8,
-    "neck": 16,
-}
 
 
 def network(seed: int = 0, **changes: object) -> ScNetwork:

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 from phantom_heads import head
-from prognosis_cases import INPUT, NETWORK, SIZE, clip_folder, crops, recipe
+from prognosis_cases import INPUT, NETWORK, SAM, SIZE, clip_folder, crops, recipe
 
 from ICHWeakSegLib.cli import main
 from ICHWeakSegLib.ct.errors import InputError
@@ -44,16 +44,6 @@ from ICHWeakSegLib.prognosis.train import (
     train_prognosis,
 )
 
-SAM = {
-    "kind": "sam",
-    "embed_dim": 16,
-    "depth": 2,
-    "num_heads": 2,
-    "global_blocks": [0, 1],
-    "window": 2,
-    "patch": 8,
-    "neck": 16,
-}
 QUIET = {"device": "cpu", "quiet": True}
 
 
