@@ -1,4 +1,4 @@
-"""For all tests."""
+"""For all tests. Not in Testing: pytest would put that on the path, and slicer-core takes Testing/slicer for its own."""
 
 import signal
 
