@@ -1,4 +1,4 @@
-"""For all tests. Not in Testing: pytest would put that on the path, and slicer-core takes Testing/slicer for its own."""
+"""For all tests. It is not in Testing, since pytest would put that on the path: see Testing/standins/README.md."""
 
 import signal
 
