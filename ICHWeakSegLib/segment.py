@@ -182,7 +182,7 @@ def segment(
             )
         if isinstance(model, (str, Path)):
             step("loading the model")
-            model = load_model(model)
+            model = load_model(model, method=method)
         settings = Settings.of(model.card, method, refine, threshold, sensitivity)
 
         step("brain mask")
@@ -191,6 +191,10 @@ def segment(
         source = NetworkInput(grid, brain, model.card.preprocessing)
         seen = Seen(model.card, settings, source, _slab_gate(gate, source))
         seen.warnings += [*ct.warnings, *grid.warnings]
+        if model.instead_of:
+            seen.warnings.append(
+                f"{model.instead_of} does not know the method {method}: {model.card.name} was used instead."
+            )
         look(model.network.to(place), seen, step)
         maps = SquareMaps(source, seen.squares)
         brain_hu = source.median_brain_hu

@@ -192,7 +192,7 @@ def _check(
     Raises:
         InputError: one cannot be used.
     """
-    from ICHWeakSegLib.models import find_model
+    from ICHWeakSegLib.models import model_for
     from ICHWeakSegLib.models.card import read_card
     from ICHWeakSegLib.settings import Settings, choose_device
 
@@ -201,7 +201,7 @@ def _check(
     choose_workers(workers, 1)
     if not elsewhere:
         choose_device(options["device"])
-    folder = find_model(model).folder.resolve()
+    folder = model_for(model, options["method"])[0].folder.resolve()
     given = {name: options[name] for name in ("method", "refine", "threshold", "sensitivity")}
     Settings.of(read_card(folder), **given)
     return folder, model_facts(folder)

@@ -19,6 +19,7 @@ from ICHWeakSegLib.models.card import (
 )
 from ICHWeakSegLib.models.describe import describe
 from ICHWeakSegLib.models.find import FoundModel, bundled_folders, find_model, list_models, user_folder
+from ICHWeakSegLib.models.further import model_for
 from ICHWeakSegLib.models.import_hgi_sam import import_hgi_sam
 from ICHWeakSegLib.models.load import Model, load_model
 from ICHWeakSegLib.models.remove import remove_model
@@ -51,6 +52,7 @@ __all__ = [
     "import_hgi_sam",
     "list_models",
     "load_model",
+    "model_for",
     "read_card",
     "remove_model",
     "save_model",

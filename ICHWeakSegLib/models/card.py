@@ -90,6 +90,7 @@ class MapSettings:
         threshold: on the map of 0-1.
         refine: name of the refinement (`hu`, `none`, ...).
         refine_options: options of the refinement.
+        further: name of the model that stands in where a method is asked for that this one does not know.
     """
 
     method: str = "hgi-sam"
@@ -97,6 +98,7 @@ class MapSettings:
     refine: str = "hu"
     refine_options: dict[str, Any] = field(default_factory=dict)
     method_options: dict[str, Any] = field(default_factory=dict)
+    further: str = ""
     extra: dict[str, Any] = field(default_factory=dict, compare=False)
 
 
@@ -319,6 +321,8 @@ def card_to_dict(card: ModelCard) -> dict[str, Any]:
     for late in ("points", "smoothing"):
         if not ordered["operating_point"][late]:
             del ordered["operating_point"][late]
+    if not ordered["map"]["further"]:
+        del ordered["map"]["further"]
     if not ordered["architecture"]["arguments"]:
         del ordered["architecture"]["arguments"]
     return ordered
@@ -474,6 +478,7 @@ def _map(section: Section) -> MapSettings:
         refine=_slug(section, "refine", "hu"),
         refine_options=section.mapping("refine_options"),
         method_options=section.mapping("method_options"),
+        further=section.text("further", ""),
         extra=section.extra(),
     )
 

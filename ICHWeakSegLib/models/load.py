@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ICHWeakSegLib.models.card import CARD_FILE, TOKENIZER_FILE, ModelCard, Weights
-from ICHWeakSegLib.models.find import find_model
+from ICHWeakSegLib.models.further import model_for
 from ICHWeakSegLib.models.sections import ModelError
 
 if TYPE_CHECKING:
@@ -27,12 +27,14 @@ class Model:
         network: on its device, float32, in eval mode.
         folder: the package's folder.
         segmenter: the second network of a package that has one, likewise.
+        instead_of: name of the model that was asked for and does not know the method; empty where it is this one.
     """
 
     card: ModelCard
     network: nn.Module
     folder: Path
     segmenter: nn.Module | None = None
+    instead_of: str = ""
 
     def provenance(self) -> dict[str, str]:
         """Which model made a result: `model`, `version` and `sha256` of its weights."""
@@ -43,23 +45,27 @@ class Model:
         return facts
 
 
-def load_model(name_or_dir: str | Path, device: str | torch.device = "cpu") -> Model:
+def load_model(
+    name_or_dir: str | Path, device: str | torch.device = "cpu", *, method: str | None = None
+) -> Model:
     """Load a model by name or folder.
 
     Args:
         name_or_dir: a name (see `find.py` for the order of places) or a model folder.
         device: torch device for the network.
+        method: localization that will be asked for. Where the model does not know it, the one that its card
+            names for further methods stands in, see `model_for`.
 
     Raises:
         ModelError: no such model; its card is wrong; its weight file is missing, truncated or altered, or
             does not fit the architecture.
     """
-    found = find_model(name_or_dir)
+    found, instead_of = model_for(name_or_dir, method)
     assert found.card is not None
     network, segmenter = load_networks(found.folder, found.card)
     if segmenter is not None:
         segmenter = segmenter.eval().to(device)
-    return Model(found.card, network.eval().to(device), found.folder, segmenter)
+    return Model(found.card, network.eval().to(device), found.folder, segmenter, instead_of)
 
 
 def load_networks(folder: Path, card: ModelCard) -> tuple[nn.Module, nn.Module | None]:

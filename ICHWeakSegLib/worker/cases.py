@@ -75,7 +75,7 @@ class Workbench:
         self._stored = self._measured = None
         progress("reading", 0, 1)
         ct = read_checked(folder)
-        model = self._load(options.pop("model", DEFAULT_MODEL), progress)
+        model = self._load(options.pop("model", DEFAULT_MODEL), progress, options.get("method"))
         result = segment(ct, model, progress=progress, **options)
         progress("measuring", 0, 1)
         quantities = measure(ct, result.masks, brain=result.head.brain)
@@ -181,18 +181,19 @@ class Workbench:
         """Let go of everything that is kept."""
         self._model = self._stored = self._measured = None
 
-    def _load(self, name: str, progress: Progress) -> Model:
-        """The model of a name or folder; the loaded one where that is the same still."""
-        from ICHWeakSegLib.models import find_model, load_model
+    def _load(self, name: str, progress: Progress, method: str | None = None) -> Model:
+        """The model of a name or folder for a method; the loaded one where that is the same still."""
+        from ICHWeakSegLib.models import load_model, model_for
 
-        wanted = find_model(name)
+        wanted, instead_of = model_for(name, method)
         model = self._model
         # The card holds the weights' checksum, so that a package that was changed is another one.
         if model is None or (model.folder.resolve(), model.card) != (wanted.folder.resolve(), wanted.card):
             progress("loading the model", 0, 1)
             # Never two at a time.
             model = self._model = None
-            model = self._model = load_model(name)
+            model = self._model = load_model(wanted.folder)
+        model.instead_of = instead_of
         return model
 
 
