@@ -1,4 +1,4 @@
-"""For all tests. It is not in Testing, since pytest would put that on the path: see Testing/standins/README.md."""
+"""For all tests of the library."""
 
 import signal
 
