@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from ICHWeakSegLib.cut import Cut
     from ICHWeakSegLib.models import ModelCard
 
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -100,7 +102,7 @@ def choose_device(device: str) -> str:
     if device not in there:
         raise InputError(f"The device is auto, cpu, cuda or mps, not {device!r}.")
     if not there[device]:
-        raise InputError(f"This machine or its torch has no {device} device: use --device cpu or auto.")
+        raise InputError(f"This machine or its torch has no {device} device: choose cpu or auto.")
     return device
 
 

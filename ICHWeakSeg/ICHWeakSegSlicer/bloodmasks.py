@@ -32,8 +32,9 @@ def bloodSegments(segmentationNode: Any, chosen: Iterable[str] | None = None) ->
     Raises:
         InputError: there is no such segment, or none at all.
     """
-    if segmentationNode is None or not segmentationNode.IsA("vtkMRMLSegmentationNode"):
-        raise InputError("There is no segmentation to measure: choose one.")
+    problem = segmentations.problemWithNode(segmentationNode)
+    if problem:
+        raise InputError(problem)
     ids = list(segmentationNode.GetSegmentation().GetSegmentIDs())
     if chosen is not None:
         found = [segmentId(segmentationNode, one) for one in chosen]
@@ -43,6 +44,17 @@ def bloodSegments(segmentationNode: Any, chosen: Iterable[str] | None = None) ->
     if not found:
         raise InputError(f"{segmentationNode.GetName()} holds no segment: paint the blood first.")
     return found
+
+
+def segmentsLeft(segmentationNode: Any, segmentIds: Iterable[str]) -> list[str]:
+    """Those of these segments that were not deleted meanwhile; where none is left, those that hold blood now.
+
+    Raises:
+        InputError: there is none.
+    """
+    segmentation = segmentationNode.GetSegmentation()
+    left = [one for one in segmentIds if segmentation.GetSegment(one) is not None]
+    return left or bloodSegments(segmentationNode)
 
 
 def ventriclesSegment(segmentationNode: Any) -> str | None:

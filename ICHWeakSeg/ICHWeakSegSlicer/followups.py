@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -18,7 +21,9 @@ from ICHWeakSegSlicer.tables import NOT_A_NUMBER, addColumn, beginTable
 # On the table: what was compared, and what came of it.
 BEFORE_ROLE, AFTER_ROLE = "ICHWeakSeg.before", "ICHWeakSeg.after"
 TRANSFORM_ROLE, OVERLAY_ROLE = "ICHWeakSeg.transform", "ICHWeakSeg.overlay"
+COMPARED_ATTRIBUTE = "ICHWeakSeg.compared"
 SENTENCE_ATTRIBUTE, WARNINGS_ATTRIBUTE = "ICHWeakSeg.sentence", "ICHWeakSeg.warnings"
+_KIND = "follow-up"
 # Segments of the overlay: id, name, colour; the values of `quantify.follow_up`'s overlay are 1, 2, 3.
 OVERLAY = (
     ("before", "Blood only before", (0.34, 0.71, 0.91)),
@@ -27,11 +32,40 @@ OVERLAY = (
 )
 
 
+@dataclass(frozen=True)
+class Compared:
+    """What of a segmentation was compared.
+
+    Attributes:
+        segments: ids of its segments with blood.
+        signature: of their masks at that time.
+    """
+
+    segments: list[str]
+    signature: str
+
+    @classmethod
+    def now(cls, segmentationNode: Any, segmentIds: Iterable[str]) -> Compared:
+        """These segments as they are now."""
+        ids = list(segmentIds)
+        return cls(ids, segmentations.signature(segmentationNode, ids))
+
+    def isNow(self, segmentationNode: Any) -> bool:
+        """Whether the segments are still there with the same masks."""
+        segmentation = segmentationNode.GetSegmentation()
+        if any(segmentation.GetSegment(one) is None for one in self.segments):
+            return False
+        return segmentations.signature(segmentationNode, self.segments) == self.signature
+
+
 def problemWith(before: tuple[Any, Any], after: tuple[Any, Any]) -> str:
     """Why two pairs of (CT, segmentation) cannot be compared, as far as a look at the nodes tells; empty if so."""
     for which, (volumeNode, segmentationNode) in (("baseline", before), ("follow-up", after)):
         if segmentationNode is None:
             return f"Choose the segmentation of the {which} CT."
+        problem = segmentations.problemWithNode(segmentationNode)
+        if problem:
+            return problem
         if volumeNode is None and segmentations.referenceVolume(segmentationNode) is None:
             return (
                 f"Choose the {which} CT: {segmentationNode.GetName()} does not say which one it belongs to."
@@ -52,6 +86,7 @@ def write(
     change: dict[str, Any],
     overlay: Box | None,
     given: tuple[Any, Any, Any] | list[Any],
+    compared: Sequence[Compared] = (),
 ) -> tuple[Any, Any, Any]:
     """Bring a comparison into the scene.
 
@@ -60,6 +95,7 @@ def write(
         change: `FollowUp.to_dict` with its `sentence`.
         overlay: on the later CT's grid.
         given: table, transform and overlay node to be written over; None makes one.
+        compared: what of the earlier and of the later segmentation was compared.
 
     Returns:
         Table, linear transform and overlay segmentation node.
@@ -84,6 +120,7 @@ def write(
         roles = {BEFORE_ROLE: before[1], AFTER_ROLE: after[1], TRANSFORM_ROLE: transform, OVERLAY_ROLE: shown}
         for role, node in roles.items():
             table.SetNodeReferenceID(role, node.GetID())
+        table.SetAttribute(COMPARED_ATTRIBUTE, json.dumps([asdict(one) for one in compared]))
         for node in (table, transform):
             putInSameFolder(node, after[0])
     except BaseException:
@@ -98,9 +135,23 @@ def compared(tableNode: Any) -> tuple[Any, Any]:
     return tableNode.GetNodeReference(BEFORE_ROLE), tableNode.GetNodeReference(AFTER_ROLE)
 
 
+def isUpToDate(tableNode: Any) -> bool:
+    """Whether both segmentations are there and their masks still those that were compared."""
+    pair = compared(tableNode)
+    then = [Compared(**one) for one in json.loads(tableNode.GetAttribute(COMPARED_ATTRIBUTE) or "[]")]
+    if None in pair or len(then) != len(pair):
+        return False
+    return all(one.isNow(node) for one, node in zip(then, pair, strict=True))
+
+
 def outputsOf(tableNode: Any) -> tuple[Any, Any]:
     """The transform and the overlay that belong to a table of a comparison; None where one is gone."""
     return tableNode.GetNodeReference(TRANSFORM_ROLE), tableNode.GetNodeReference(OVERLAY_ROLE)
+
+
+def isOverlay(segmentationNode: Any) -> bool:
+    """Whether a segmentation is the overlay of a comparison."""
+    return segmentationNode.GetAttribute(KIND_ATTRIBUTE) == _KIND
 
 
 def sentenceOf(tableNode: Any) -> tuple[str, list[str]]:
@@ -114,7 +165,7 @@ def _writeTable(table: Any, change: dict[str, Any]) -> None:
     before, after = (change[when]["total"]["volume_ml"] for when in ("before", "after"))
     rule = f"Blood grew by {change['expansion_rule']}; the rule was made for intraparenchymal hematomas."
     with NodeModify(table):
-        beginTable(table, "follow-up", {})
+        beginTable(table, _KIND, {})
         addColumn(table, "Before (mL)", [float(before)], "Volume on the earlier CT, on its own voxels.", "mL")
         addColumn(table, "After (mL)", [float(after)], "Volume on the later CT, on its own voxels.", "mL")
         addColumn(table, "Change (mL)", [float(change["change_ml"])], "After minus before.", "mL")
@@ -146,7 +197,7 @@ def _writeTable(table: Any, change: dict[str, Any]) -> None:
 
 def _writeTransform(node: Any, names: tuple[str, str], beforeToAfter: list[list[float]]) -> None:
     node.SetMatrixTransformToParent(vtkMatrixFromArray(np.array(beforeToAfter, float)))
-    node.SetAttribute(KIND_ATTRIBUTE, "follow-up")
+    node.SetAttribute(KIND_ATTRIBUTE, _KIND)
     node.SetDescription(
         f"Moves {names[0]} onto {names[1]} (world RAS): put {names[0]}, or its topmost transform, under it."
     )
@@ -155,7 +206,7 @@ def _writeTransform(node: Any, names: tuple[str, str], beforeToAfter: list[list[
 def _writeOverlay(node: Any, volumeNode: Any, overlay: Box | None) -> None:
     visible = node.GetDisplayNode() is not None and node.GetDisplayNode().GetVisibility()
     with NodeModify(node):
-        node.SetAttribute(KIND_ATTRIBUTE, "follow-up")
+        node.SetAttribute(KIND_ATTRIBUTE, _KIND)
         node.GetSegmentation().RemoveAllSegments()
         node.SetSourceRepresentationToBinaryLabelmap()
         node.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)

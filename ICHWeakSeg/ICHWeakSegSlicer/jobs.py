@@ -1,14 +1,18 @@
 """A run in the worker, from the request to the finished nodes."""
 
 import logging
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
 from ICHWeakSegLib.ct.errors import InputError
 from ICHWeakSegLib.worker.exchange import read_result
+from ICHWeakSegSlicer.ctstates import stateOf
 
 RUNNING, FINISHED, CANCELLED, FAILED = "running", "finished", "cancelled", "failed"
+# The jobs of every logic, as long as somebody knows them.
+_jobs: weakref.WeakSet["Job"] = weakref.WeakSet()
 
 
 class Engine(Protocol):
@@ -39,6 +43,9 @@ class Job:
         >>> job.cancel()
     """
 
+    # What happens to a CT meanwhile, and what to do where it has changed.
+    meanwhile, again = "it was segmented", "segment it again"
+
     def __init__(
         self,
         engine: Engine,
@@ -57,6 +64,8 @@ class Job:
         self._engine = engine
         self._onProgress, self._onFinished = onProgress, onFinished
         self._onError, self._onLog = onError, onLog
+        self._states: list[tuple[Any, tuple]] = []
+        _jobs.add(self)
 
     def submit(self) -> int:
         """Hand the request to the worker; its number."""
@@ -71,9 +80,18 @@ class Job:
         raise NotImplementedError
 
     @property
-    def nodes(self) -> tuple[Any, ...]:
-        """Nodes without which the job makes no sense."""
-        return (self.volumeNode,)
+    def nodes(self) -> dict[str, Any]:
+        """Nodes without which the job makes no sense, by what they are."""
+        return {"CT": self.volumeNode}
+
+    @property
+    def outputs(self) -> tuple[Any, ...]:
+        """Nodes that it will write into, or None; more nodes may be among them."""
+        return (self.segmentationNode, self.mapNode, self.tableNode)
+
+    def handsOver(self, *volumeNodes: Any) -> None:
+        """Note how CTs are now that the worker gets them: if they change until the end, the job fails."""
+        self._states = [(node, stateOf(node)) for node in volumeNodes]
 
     def cancel(self) -> None:
         """Stop it; nothing happens to a job that is over."""
@@ -88,9 +106,10 @@ class Job:
                 self._engine.keepAlive()
         return self
 
-    def missingNode(self) -> bool:
-        """Whether one of its nodes has left the scene."""
-        return any(not inScene(node) for node in self.nodes)
+    def missingNode(self) -> str:
+        """Why it cannot go on, where one of its nodes has left the scene; else empty."""
+        gone = [what for what, node in self.nodes.items() if not inScene(node)]
+        return f"The {gone[0]} was removed from the scene: the run was stopped." if gone else ""
 
     def progressed(self, stage: str, done: int, total: int) -> None:
         """The worker came further."""
@@ -104,6 +123,7 @@ class Job:
         """The worker has written its result."""
         try:
             result = self.read(folder)
+            self._requireUnchanged()
             self.write(result)
         except InputError as problem:
             self.failed(str(problem))
@@ -127,6 +147,14 @@ class Job:
         if reason:
             self._tell(self._onError, self, reason)
 
+    def _requireUnchanged(self) -> None:
+        problem = self.missingNode()
+        changed = [] if problem else [node for node, state in self._states if stateOf(node) != state]
+        if changed:
+            problem = f"{changed[0].GetName()} was changed while {self.meanwhile}; {self.again}."
+        if problem:
+            raise InputError(problem)
+
     def _tell(self, callback: Callable[..., None] | None, *arguments: Any) -> None:
         if callback is None:
             return
@@ -137,7 +165,13 @@ class Job:
             logging.exception("A callback of a segmentation failed")
 
 
+def nodesInUse() -> list[Any]:
+    """Nodes of all jobs that have not ended."""
+    running = [job for job in _jobs if job.state == RUNNING]
+    return [node for job in running for node in (*job.nodes.values(), *job.outputs) if node is not None]
+
+
 def inScene(node: Any) -> bool:
-    """Whether a node is still in its scene."""
-    scene = node.GetScene()
+    """Whether a node is still in its scene; None is in no scene."""
+    scene = None if node is None else node.GetScene()
     return scene is not None and scene.GetNodeByID(node.GetID() or "") is node

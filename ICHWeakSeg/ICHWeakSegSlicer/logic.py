@@ -2,32 +2,31 @@
 
 import logging
 import time
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import slicer
-import vtk
 
 from ICHWeakSegLib.ct.errors import InputError
 from ICHWeakSegLib.segment import Cancelled
 from ICHWeakSegLib.worker.client import Event, WorkerClient
-from ICHWeakSegLib.worker.exchange import RESULT_FILE, Box, CaseResult, Found, write_result
 from ICHWeakSegLib.worker.process import Runner, SubprocessRunner
-from ICHWeakSegSlicer import lesiontables, maps, segmentations, tables, volumes
+from ICHWeakSegSlicer import maps, segmentations, volumes
+from ICHWeakSegSlicer.casefolders import CaseFolders
 from ICHWeakSegSlicer.dependencies import Dependencies, InstallOutcome
-from ICHWeakSegSlicer.jobs import CANCELLED, FAILED, Job, inScene
-from ICHWeakSegSlicer.placing import removeWhole
+from ICHWeakSegSlicer.jobs import CANCELLED, FAILED, Job
+from ICHWeakSegSlicer.outputs import Outputs, problemWithOutputs
 from ICHWeakSegSlicer.questionlogic import QuestionLogic
 from ICHWeakSegSlicer.reportfacts import RUN_ATTRIBUTE
+from ICHWeakSegSlicer.runoptions import fraction, runOptions
+from ICHWeakSegSlicer.segmentjobs import SegmentJob, ThresholdJob
 from ICHWeakSegSlicer.sequences import segmentSequence
 from ICHWeakSegSlicer.workers import libraryFolder, workerCommand
 
 POLL_MS = 50
 REQUIREMENTS = Path(__file__).resolve().parents[1] / "Resources" / "requirements.txt"
 OUTPUTS = ("outputSegmentation", "outputMap", "outputTable", "outputSliceTable", "outputLesionTable")
-OPTIONS = ("model", "method", "refine", "threshold", "sensitivity", "device")
 
 
 class SceneLogic(QuestionLogic):
@@ -54,9 +53,10 @@ class SceneLogic(QuestionLogic):
         self._client: WorkerClient | None = None
         self._queue: list[Job] = []
         self._timer: Any = None
-        self._polling = False
-        # The case folders of segmentations that the worker may still hold, with what they were made from.
-        self._cases: dict[str, tuple[Path, tuple]] = {}
+        # What the worker said and nobody was told yet. A callback may wait for another job, and so poll in its
+        # turn: the rest is delivered there.
+        self._undelivered: list[Event] = []
+        self.cases = CaseFolders()
 
     # Segmenting
 
@@ -65,7 +65,7 @@ class SceneLogic(QuestionLogic):
         volumeNode: Any,
         outputSegmentation: Any = None,
         *,
-        model: str | None = None,
+        model: str | Path | None = None,
         method: str | None = None,
         refine: str | None = None,
         threshold: float | None = None,
@@ -106,28 +106,19 @@ class SceneLogic(QuestionLogic):
             onLog: called with lines of the worker's log.
 
         Raises:
-            InputError: the volume cannot be segmented, a package is missing, or another run is under way.
+            InputError: the volume, an output or an option cannot be used, a package is missing, or another run is
+                under way.
         """
-        if any(isinstance(job, _SegmentJob) for job in self._queue):
+        if any(isinstance(job, SegmentJob) for job in self._queue):
             raise InputError("A segmentation is under way: wait until it has ended, or cancel it.")
-        problem = volumes.problemWith(volumeNode)
-        if not problem and outputSegmentation is not None:
-            problem = segmentations.problemWithOutput(outputSegmentation, volumeNode)
+        outputs = Outputs(outputSegmentation, outputMap, outputTable, outputSliceTable, outputLesionTable)
+        problem = volumes.problemWith(volumeNode) or problemWithOutputs(outputs, volumeNode)
         if problem:
             raise InputError(problem)
+        options = runOptions(model, method, refine, threshold, sensitivity, device)
         self.requireDependencies()
-        given = {
-            "model": model,
-            "method": method,
-            "refine": refine,
-            "threshold": threshold,
-            "sensitivity": sensitivity,
-            "device": device,
-        }
-        options = {name: given[name] for name in OPTIONS if given[name] is not None}
-        outputs = (outputSegmentation, outputMap, outputTable, outputSliceTable, outputLesionTable)
-        keep = (keepMap, lesionTable)
-        job = _SegmentJob(self, volumeNode, options, outputs, keep, onProgress, onFinished, onError, onLog)
+        callbacks = (onProgress, onFinished, onError, onLog)
+        job = SegmentJob(self, volumeNode, options, outputs, keepMap, lesionTable, *callbacks)
         return self.enqueue(job)
 
     def segment(self, volumeNode: Any, outputSegmentation: Any = None, **options: Any) -> Any:
@@ -168,9 +159,9 @@ class SceneLogic(QuestionLogic):
         for name in OUTPUTS:
             if name in options:
                 raise InputError(f"{name} is for one CT: leave it out for several.")
-        if hasattr(volumes, "IsA") and volumes.IsA("vtkMRMLSequenceBrowserNode"):
+        if isinstance(volumes, slicer.vtkMRMLNode) and volumes.IsA("vtkMRMLSequenceBrowserNode"):
             return segmentSequence(self, volumes, onCase, onError, options)
-        return self.eachOf(list(volumes), onCase, onError, options)
+        return self.eachOf(_listOf(volumes), onCase, onError, options)
 
     def eachOf(
         self,
@@ -201,9 +192,17 @@ class SceneLogic(QuestionLogic):
 
     # Cutting the stored map again
 
-    def canRecut(self, segmentationNode: Any) -> str:
-        """Why a segmentation cannot be cut again at another threshold; empty where it can."""
-        if segmentationNode is None or not segmentations.ourSegmentIds(segmentationNode):
+    def canRecut(self, segmentationNode: Any, overwriteEdits: bool = False) -> str:
+        """Why a segmentation cannot be cut again at another threshold; empty where it can.
+
+        Args:
+            segmentationNode: the segmentation.
+            overwriteEdits: edits of our segments are no reason.
+        """
+        problem = segmentations.problemWithNode(segmentationNode)
+        if problem:
+            return problem
+        if not segmentations.ourSegmentIds(segmentationNode):
             return "There is no segment of ICH WeakSeg in this segmentation: segment a CT first."
         if segmentations.referenceVolume(segmentationNode) is None:
             return "The CT of this segmentation is not in the scene any more: load it and segment again."
@@ -214,12 +213,14 @@ class SceneLogic(QuestionLogic):
             return "The mask comes from two networks, so that no threshold of the map cuts it."
         if facts.get("run") != mapNode.GetAttribute(RUN_ATTRIBUTE):
             return "The localization map belongs to another run than the segment: segment again."
-        if segmentations.isEdited(segmentationNode):
+        if not overwriteEdits and segmentations.isEdited(segmentationNode):
             return "The segment was edited, and a new cut would lose that: undo the edits, or segment again."
         return ""
 
     def thresholdOf(self, segmentationNode: Any) -> float | None:
         """The threshold of the map that a segmentation was cut at; None where it does not say."""
+        if segmentations.problemWithNode(segmentationNode):
+            return None
         try:
             return float(segmentations.provenanceOf(segmentationNode)["map_threshold"])
         except (KeyError, ValueError):
@@ -247,15 +248,17 @@ class SceneLogic(QuestionLogic):
         Raises:
             InputError: the segmentation cannot be cut again.
         """
-        reason = self.canRecut(segmentationNode)
-        if reason and not (overwriteEdits and segmentations.isEdited(segmentationNode)):
+        reason = self.canRecut(segmentationNode, overwriteEdits)
+        if reason:
             raise InputError(reason)
-        if not 0 <= threshold <= 1:
-            raise InputError(f"The threshold of the map lies between 0 and 1; {threshold:g} does not.")
-        for waiting in [job for job in self._queue if isinstance(job, _ThresholdJob)]:
+        threshold = fraction(threshold, "threshold of the map")
+        for waiting in [job for job in self._queue if isinstance(job, ThresholdJob)]:
             if waiting.segmentationNode is segmentationNode and waiting.requestId is None:
                 self.cancelJob(waiting)
-        return self.enqueue(_ThresholdJob(self, segmentationNode, threshold, measure, onFinished, onError))
+        callbacks = (onFinished, onError)
+        return self.enqueue(
+            ThresholdJob(self, segmentationNode, threshold, measure, overwriteEdits, *callbacks)
+        )
 
     def setThreshold(self, segmentationNode: Any, threshold: float, *, overwriteEdits: bool = False) -> None:
         """Cut the stored map at another threshold and return when it is done; arguments as `startThreshold`.
@@ -273,6 +276,9 @@ class SceneLogic(QuestionLogic):
         Raises:
             InputError: the map was not kept.
         """
+        problem = segmentations.problemWithNode(segmentationNode)
+        if problem:
+            raise InputError(problem)
         mapNode = maps.mapOf(segmentationNode)
         if mapNode is None:
             raise InputError("The localization map was not kept: segment again.")
@@ -324,19 +330,18 @@ class SceneLogic(QuestionLogic):
     @property
     def cutting(self) -> bool:
         """Whether a map is being cut again."""
-        return any(isinstance(job, _ThresholdJob) for job in self._queue)
+        return any(isinstance(job, ThresholdJob) for job in self._queue)
 
     def poll(self) -> None:
         """Deliver what the worker said; in the application a timer calls this while something runs."""
-        if self._polling or not self._queue:
+        if self._queue:
+            self._stopIfNodeGone(self._queue[0])
+        if not self._queue:
             return
-        self._polling = True
-        try:
-            self._stopIfNodeGone()
-            for event in self._client.poll() if self._client is not None else []:
-                self._deliver(event)
-        finally:
-            self._polling = False
+        if self._client is not None:
+            self._undelivered += self._client.poll()
+        while self._undelivered:
+            self._deliver(self._undelivered.pop(0))
         self._next()
 
     def keepAlive(self) -> None:
@@ -349,23 +354,31 @@ class SceneLogic(QuestionLogic):
         """Stop a job: one that runs by ending the worker with all its processes."""
         if job not in self._queue:
             return
-        running = job.requestId is not None
         self._queue.remove(job)
-        if running and self._client is not None:
+        if job.requestId is not None and self._client is not None:
             self._client.cancel()
-        job.stopped(reason)
+            self._undelivered.clear()
         if not self._queue:
             self._stopTimer()
+        job.stopped(reason)
 
-    def close(self) -> None:
-        """Cancel everything, end the worker and remove its temporary files."""
-        for job in self._queue[::-1]:
-            self.cancelJob(job)
+    def close(self, reason: str = "") -> None:
+        """Cancel everything, end the worker and remove its temporary files.
+
+        Args:
+            reason: a sentence for `onError` of the jobs that are cancelled; without one they are told nothing.
+        """
+        jobs = self._queue[::-1]
+        self._queue.clear()
+        self._undelivered.clear()
+        self._stopTimer()
         if self._client is not None:
             self._client.close()
             self._client = None
-        self._cases.clear()
-        self._stopTimer()
+        self.cases.clear()
+        # At last: a callback may start another job, for a worker of its own.
+        for job in jobs:
+            job.stopped(reason)
 
     @property
     def client(self) -> WorkerClient:
@@ -378,23 +391,13 @@ class SceneLogic(QuestionLogic):
             self._client = WorkerClient(command, libraryFolder(), runner=self._runner)
         return self._client
 
-    def caseOf(self, segmentationNode: Any, volumeNode: Any) -> Path | None:
-        """The case folder that a segmentation was made in, if it is still there and the CT the same."""
-        folder, state = self._cases.get(segmentationNode.GetID(), (None, None))
-        usable = folder is not None and folder.is_dir() and state == _stateOf(volumeNode)
-        return folder if usable else None
-
     def caseFor(self, segmentationNode: Any, volumeNode: Any) -> Path:
         """The case folder of a segmentation on a CT; written where it is not there yet."""
-        folder = self.caseOf(segmentationNode, volumeNode)
+        folder = self.cases.of(segmentationNode, volumeNode)
         if folder is None:
             folder = self.client.new_case(volumes.ctFromVolume(volumeNode))
-            self.remember(segmentationNode, volumeNode, folder)
+            self.cases.keep(segmentationNode, volumeNode, folder)
         return folder
-
-    def remember(self, segmentationNode: Any, volumeNode: Any, folder: Path) -> None:
-        """Keep in mind which case folder belongs to a segmentation."""
-        self._cases[segmentationNode.GetID()] = (folder, _stateOf(volumeNode))
 
     def enqueue(self, job: Job) -> Job:
         """Let a job wait for its turn."""
@@ -407,25 +410,36 @@ class SceneLogic(QuestionLogic):
         """Hand the first job to the worker if that is free."""
         while self._queue and self._queue[0].requestId is None:
             job = self._queue[0]
-            if job.missingNode():
-                self._queue.pop(0)
-                job.stopped("A node of this run was removed from the scene.")
+            if self._stopIfNodeGone(job):
                 continue
             try:
                 job.requestId = job.submit()
+                continue
             except InputError as problem:
-                self._queue.pop(0)
-                job.failed(str(problem))
+                sentence = str(problem)
+            except Exception as problem:
+                logging.exception("A request could not be made")
+                sentence = f"The request could not be made ({problem}); see the log."
+            # Whatever it is: a job that stayed would block all others.
+            self._queue.remove(job)
+            job.failed(sentence)
         if not self._queue:
             self._stopTimer()
 
-    def _stopIfNodeGone(self) -> None:
-        job = self._queue[0]
-        if job.missingNode():
-            self.cancelJob(job, "The CT was removed from the scene: the run was stopped.")
+    def _stopIfNodeGone(self, job: Job) -> bool:
+        try:
+            gone = job.missingNode()
+        except Exception as problem:
+            logging.exception("The nodes of a run could not be looked up")
+            gone = f"The nodes of this run could not be looked up ({problem}); see the log."
+        if gone:
+            self.cancelJob(job, gone)
+        return bool(gone)
 
     def _deliver(self, event: Event) -> None:
-        job = next((one for one in self._queue if one.requestId == event.request), None)
+        # A job that waits has no number yet, and what belongs to none has none either.
+        asked = [one for one in self._queue if one.requestId is not None and one.requestId == event.request]
+        job = asked[0] if asked else None
         if event.kind == "log":
             if self._queue:
                 self._queue[0].logged(event.text)
@@ -474,146 +488,18 @@ class SceneLogic(QuestionLogic):
             self._timer.stop()
 
 
-class _SegmentJob(Job):
-    def __init__(
-        self,
-        logic: SceneLogic,
-        volumeNode: Any,
-        options: dict[str, Any],
-        outputs: tuple[Any, Any, Any, Any, Any],
-        keep: tuple[bool, bool],
-        *callbacks: Any,
-    ) -> None:
-        super().__init__(logic, volumeNode, *callbacks)
-        self._ct = volumes.ctFromVolume(volumeNode)
-        self._logic, self._options = logic, options
-        self._keepMap, self._keepLesions = keep
-        self.segmentationNode, self.mapNode, self.tableNode, self._sliceTable, self.lesionTableNode = outputs
-        self._folder: Path | None = None
+def _listOf(volumes: Any) -> list[Any]:
+    """What was given for several CTs, as a list.
 
-    def submit(self) -> int:
-        client = self._logic.client
-        self._folder = client.new_case(self._ct)
-        # The copy on disk serves from here on.
-        self._ct = None
-        return client.segment(self._folder, **self._options)
-
-    def write(self, result: CaseResult) -> None:
-        # So that a map is never cut for the segments of another run, which undo may bring back.
-        result.provenance["run"] = uuid.uuid4().hex[:12]
-        made: list[Any] = []
-
-        def orNew(node: Any, make: Callable[..., Any], *more: Any) -> Any:
-            # An output that was deleted meanwhile is made anew.
-            if node is not None and inScene(node):
-                return node
-            made.append(make(self.volumeNode, *more))
-            return made[-1]
-
-        try:
-            segmentation = orNew(self.segmentationNode, segmentations.createSegmentationNode)
-            segmentations.writeResult(segmentation, self.volumeNode, result)
-            if self.mapNode is not None or self._keepMap:
-                asked = self.mapNode is not None
-                mapNode = self.mapNode if asked else maps.mapOf(segmentation)
-                self.mapNode = orNew(mapNode, maps.createMapNode, not asked)
-                maps.writeMap(self.mapNode, self.volumeNode, result.map)
-                self.mapNode.SetAttribute(RUN_ATTRIBUTE, result.provenance["run"])
-                maps.keepProbabilities(self.mapNode, [row["probability"] for row in result.slice_scores])
-                maps.linkMap(segmentation, self.mapNode)
-            else:
-                # A map of an earlier run says nothing of this one.
-                segmentation.RemoveNodeReferenceIDs(maps.MAP_ROLE)
-            if result.subtypes is not None and self.mapNode is not None:
-                segmentations.writeSubtypes(
-                    segmentation, self.volumeNode, result.subtypes, result.subtype_names
-                )
-            if self.tableNode is not None:
-                self.tableNode = orNew(self.tableNode, tables.createTableNode)
-                tables.writeTable(self.tableNode, result)
-                tables.linkTable(segmentation, self.tableNode)
-            if self._sliceTable is not None and inScene(self._sliceTable):
-                tables.writeSliceTable(self._sliceTable, result)
-            if self._keepLesions and result.quantities is not None:
-                table = self.lesionTableNode or lesiontables.lesionTableOf(segmentation)
-                self.lesionTableNode = orNew(table, lesiontables.createLesionTable)
-                ours = segmentations.ourSegmentIds(segmentation)
-                lesiontables.writeLesionTable(
-                    self.lesionTableNode, segmentation, self.volumeNode, result.quantities, ours
-                )
-        except BaseException:
-            for node in made:
-                removeWhole(node)
-            raise
-        self.segmentationNode = segmentation
-        self._logic.remember(segmentation, self.volumeNode, self._folder)
-
-
-class _ThresholdJob(Job):
-    def __init__(
-        self,
-        logic: SceneLogic,
-        segmentationNode: Any,
-        threshold: float,
-        measure: bool,
-        onFinished: Any,
-        onError: Any,
-    ) -> None:
-        super().__init__(logic, segmentations.referenceVolume(segmentationNode), None, onFinished, onError)
-        self.segmentationNode = segmentationNode
-        self.mapNode = maps.mapOf(segmentationNode)
-        self._logic, self._threshold, self._measure = logic, threshold, measure
-
-    @property
-    def nodes(self) -> tuple[Any, ...]:
-        return (self.volumeNode, self.segmentationNode, self.mapNode)
-
-    def submit(self) -> int:
-        client = self._logic.client
-        folder = self._logic.caseFor(self.segmentationNode, self.volumeNode)
-        if not (folder / RESULT_FILE).is_file():
-            write_result(folder, self._stored())
-        measure = self._measure and lesiontables.lesionTableOf(self.segmentationNode) is not None
-        return client.recut(folder, self._threshold, measure)
-
-    def _stored(self) -> CaseResult:
-        """What the scene still knows of the run: enough to cut again."""
-        stored = maps.readMap(self.mapNode)
-        partition = segmentations.readSubtypes(self.segmentationNode)
-        subtypes, names = (None, ()) if partition is None else (Box.of(partition[0]), partition[1])
-        return CaseResult(
-            shape=stored.shape,
-            segments=[],
-            total=Found(0.0, 0, 0, None),
-            map=Box.of(stored),
-            subtypes=subtypes,
-            subtype_names=tuple(names),
-            provenance=segmentations.provenanceOf(self.segmentationNode),
-        )
-
-    def write(self, result: CaseResult) -> None:
-        result.provenance["run"] = self.mapNode.GetAttribute(RUN_ATTRIBUTE)
-        segmentations.setMasks(self.segmentationNode, self.volumeNode, result)
-        table = tables.tableOf(self.segmentationNode)
-        if table is not None:
-            tables.writeTable(table, result)
-            self.tableNode = table
-        lesions = lesiontables.lesionTableOf(self.segmentationNode)
-        if lesions is not None and result.quantities is not None:
-            ours = segmentations.ourSegmentIds(self.segmentationNode)
-            lesiontables.writeLesionTable(
-                lesions, self.segmentationNode, self.volumeNode, result.quantities, ours
-            )
-
-
-def _stateOf(volumeNode: Any) -> tuple:
-    """What a case folder of a CT depends on; another tuple after a change."""
-    matrix = vtk.vtkMatrix4x4()
-    volumeNode.GetIJKToRASMatrix(matrix)
-    transform = volumeNode.GetParentTransformNode()
-    return (
-        volumeNode.GetID(),
-        volumeNode.GetImageData().GetMTime(),
-        tuple(matrix.GetElement(row, column) for row in range(4) for column in range(4)),
-        None if transform is None else (transform.GetID(), transform.GetTransformToWorldMTime()),
-    )
+    Raises:
+        InputError: it is a single node, or nothing that holds any.
+    """
+    if isinstance(volumes, slicer.vtkMRMLNode):
+        name = volumes.GetName()
+        if volumes.IsA("vtkMRMLSequenceNode"):
+            raise InputError(f"{name} is a sequence: give the sequence browser node that plays it.")
+        raise InputError(f"{name} is one node: give a list of volume nodes, or a sequence browser node.")
+    try:
+        return [] if isinstance(volumes, str) else list(volumes)
+    except TypeError:
+        return []

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ICHWeakSegLib.ct.errors import InputError
-from ICHWeakSegSlicer import lesiontables, scores, sliceviews
+from ICHWeakSegSlicer import lesiontables, scores, segmentations, sliceviews
 from ICHWeakSegSlicer.jobs import Job
 from ICHWeakSegSlicer.questions import FollowUpJob, MeasureJob, PrognosisJob, ReportJob
 from ICHWeakSegSlicer.reportfacts import ENTERED, enteredValues, reportFacts
@@ -42,7 +42,7 @@ class QuestionLogic:
         Raises:
             InputError: there is nothing to measure, or its CT is missing.
         """
-        chosen = None if segments is None else list(segments)
+        chosen = [segments] if isinstance(segments, str) else segments
         job = MeasureJob(self, segmentationNode, volumeNode, outputTable, chosen, onFinished, onError)
         return self.enqueue(job)
 
@@ -73,6 +73,7 @@ class QuestionLogic:
         Raises:
             InputError: nothing was measured, or there is no such lesion.
         """
+        _requireSegmentation(segmentationNode)
         table = lesiontables.lesionTableOf(segmentationNode)
         if table is None:
             raise InputError(
@@ -200,6 +201,7 @@ class QuestionLogic:
         Raises:
             InputError: there is no segment, or its CT is missing.
         """
+        _requireSegmentation(segmentationNode)
         given = enteredValues(**{name: None for name in ENTERED} | dict(entered or {}))
         facts = reportFacts(segmentationNode) | {"entered": given}
         path = Path(path).expanduser()
@@ -285,3 +287,9 @@ class QuestionLogic:
             InputError: the CT, the model or a field cannot be used.
         """
         return self.ended(self.startPrognosis(volumeNode, model, **options)).result
+
+
+def _requireSegmentation(segmentationNode: Any) -> None:
+    problem = segmentations.problemWithNode(segmentationNode)
+    if problem:
+        raise InputError(problem)

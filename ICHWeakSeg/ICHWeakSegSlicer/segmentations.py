@@ -15,7 +15,7 @@ from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 from ICHWeakSegLib.ct.errors import InputError
 from ICHWeakSegLib.output.segments import SegmentStyle, segment_style
 from ICHWeakSegLib.worker.exchange import Box, CaseResult, FoundSegment
-from ICHWeakSegSlicer.placing import fillLikeVolume, ijkToRas, placeBeside
+from ICHWeakSegSlicer.placing import fillLikeVolume, ijkToRas, placeBeside, removeWhole
 from ICHWeakSegSlicer.provenance import KIND_ATTRIBUTE, OWN, provenanceTexts, setProvenance
 
 SUBTYPES_ROLE = "ICHWeakSeg.subtypes"
@@ -54,9 +54,20 @@ def createSegmentationNode(volumeNode):
     return node
 
 
+def problemWithNode(segmentationNode) -> str:
+    """Why this is no segmentation node, as one sentence; empty where it is one."""
+    if isinstance(segmentationNode, slicer.vtkMRMLSegmentationNode):
+        return ""
+    if segmentationNode is None:
+        return "There is no segmentation: choose one."
+    isNode = isinstance(segmentationNode, slicer.vtkMRMLNode)
+    name = segmentationNode.GetName() if isNode else repr(segmentationNode)
+    return f"{name} is not a segmentation: choose one."
+
+
 def problemWithOutput(segmentationNode, volumeNode) -> str:
     """Why a result on this CT cannot be written into a segmentation; empty where it can."""
-    if segmentationNode is None or not segmentationNode.IsA("vtkMRMLSegmentationNode"):
+    if problemWithNode(segmentationNode):
         return "The output is not a segmentation; choose a segmentation, or none to get a new one."
     name = segmentationNode.GetName()
     if segmentationNode.GetScene() is not volumeNode.GetScene():
@@ -264,7 +275,7 @@ def _forgetSubtypes(segmentationNode) -> None:
     """Remove the partition of an earlier run: it says nothing of this one."""
     node = segmentationNode.GetNodeReference(SUBTYPES_ROLE)
     if node is not None:
-        segmentationNode.GetScene().RemoveNode(node)
+        removeWhole(node)
 
 
 def _removeOurSegments(segmentationNode) -> str:

@@ -43,7 +43,9 @@ class HUVolume:
                 self._need_float()
         if values.max(initial=0) > _INT16_MAX:
             self._need_float()
-        self.hu[k] = values if kind == "u" else np.maximum(values, AIR_HU)
+        # Types without a sign, or of 8 bits, do not reach down to air.
+        reaches = kind != "u" and values.dtype != np.int8
+        self.hu[k] = np.maximum(values, AIR_HU) if reaches else values
 
     def _need_float(self) -> None:
         if self.hu.dtype != np.float32:

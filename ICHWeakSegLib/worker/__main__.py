@@ -12,6 +12,7 @@ import os
 import sys
 from typing import Any
 
+from ICHWeakSegLib.worker.exchange import NO_VOICE
 from ICHWeakSegLib.worker.server import IDLE_SECONDS, Server
 
 MEMORY_VARIABLE = "ICHWEAKSEG_WORKER_MEMORY_MB"
@@ -33,8 +34,11 @@ def main() -> None:
     _limit_memory()
 
     def emit(event: dict[str, Any]) -> None:
-        # The newline with it: one write, nothing in between.
-        _write_all(events, json.dumps(event).encode("utf-8") + b"\n")
+        try:
+            # The newline with it: one write, nothing in between.
+            _write_all(events, json.dumps(event).encode("utf-8") + b"\n")
+        except OSError:
+            os._exit(NO_VOICE)
 
     Server(sys.stdin.buffer, emit, idle).serve()
     # At once: torch's threads and the listener's blocked read need no farewell.

@@ -64,16 +64,20 @@ class Workbench:
         Raises:
             InputError: the CT, the model or an option cannot be used.
         """
+        # Before the imports, so that the caller knows that this has begun: they may be what memory does not hold.
+        progress("reading", 0, 1)
         from ICHWeakSegLib.quantify import measure
         from ICHWeakSegLib.segment import DEFAULT_MODEL, segment
+        from ICHWeakSegLib.settings import choose_device
 
         unknown = sorted(options.keys() - set(OPTIONS))
         if unknown:
             raise InputError(f"There is no option {unknown[0]!r}: the options are {', '.join(OPTIONS)}.")
         options = {name: value for name, value in options.items() if value is not None}
+        # Before anything that takes long.
+        choose_device(options.get("device", "auto"))
         # Its memory is needed now.
         self._stored = self._measured = None
-        progress("reading", 0, 1)
         ct = read_checked(folder)
         model = self._load(options.pop("model", DEFAULT_MODEL), progress, options.get("method"))
         result = segment(ct, model, progress=progress, **options)
@@ -166,10 +170,12 @@ class Workbench:
 
     def prognosis(self, folder: Path, request: Mapping[str, Any], progress: Progress) -> None:
         """Forecast the outcome of the patient on a case's CT; see `questions.answer_prognosis`."""
+        progress("reading", 0, 1)
+        from ICHWeakSegLib.settings import choose_device
         from ICHWeakSegLib.worker.questions import answer_prognosis
 
+        choose_device(request.get("device") or "auto")
         self._stored = self._measured = None
-        progress("reading", 0, 1)
         ct = read_checked(folder)
         answer_prognosis(folder, ct, self._load(request["model"], progress), request, progress)
 

@@ -9,7 +9,7 @@ import shutil
 import signal
 import tempfile
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,15 @@ from typing import Any
 from ICHWeakSegLib.ct.errors import InputError
 from ICHWeakSegLib.ct.volume import CT
 from ICHWeakSegLib.models.find import MODELS_VARIABLE
-from ICHWeakSegLib.worker.exchange import Asked, write_asked, write_case
+from ICHWeakSegLib.worker.exchange import (
+    DISK_FULL,
+    NO_VOICE,
+    Asked,
+    CaseResult,
+    write_asked,
+    write_case,
+    write_result,
+)
 from ICHWeakSegLib.worker.process import FOLDER_PREFIX, Runner, SubprocessRunner, remove_leftovers
 
 # A result and the one before can be cut again without writing their CT anew.
@@ -89,7 +97,9 @@ class WorkerClient:
         self._last_number = 0
         # Requests without an answer, as they were sent, in their order.
         self._pending: dict[int, dict[str, Any]] = {}
+        # Those that were sent to a second process, and those that a process has begun with.
         self._resent: set[int] = set()
+        self._begun: set[int] = set()
         self._events: list[Event] = []
         self._log_part = ""
         self._folder: Path | None = None
@@ -117,22 +127,25 @@ class WorkerClient:
         Raises:
             InputError: it cannot be written.
         """
-        folder = None
-        try:
+        with _writing("The CT"):
             folder = Path(tempfile.mkdtemp(prefix="case-", dir=self._own_folder()))
-            write_case(folder, ct)
-        except BaseException as problem:
-            if folder is not None:
+            try:
+                write_case(folder, ct)
+            except BaseException:
                 shutil.rmtree(folder, ignore_errors=True)
-            if not isinstance(problem, OSError):
                 raise
-            raise InputError(
-                f"The CT cannot be written to the temporary folder {tempfile.gettempdir()} "
-                f"({problem.strerror or problem}): free some space there."
-            ) from problem
         self._cases.append(folder)
         self._drop_old_cases()
         return folder
+
+    def hand_result(self, case: Path, result: CaseResult) -> None:
+        """Put a result into a case folder, for `recut`.
+
+        Raises:
+            InputError: it cannot be written.
+        """
+        with _writing("The localization map"):
+            write_result(case, result)
 
     def segment(self, case: Path, **options: Any) -> int:
         """Ask for a segmentation; its result will be in the case folder.
@@ -215,8 +228,7 @@ class WorkerClient:
 
     def cancel(self) -> None:
         """End the worker in the middle of whatever it does; there is no event for what was asked of it."""
-        self._pending.clear()
-        self._resent.clear()
+        self._forget_requests()
         self._events.clear()
         self._let_go()
 
@@ -298,9 +310,12 @@ class WorkerClient:
             # Whatever else comes on stdout is no reason to stop.
             self._events.append(Event("log", text=line))
             return
-        if event.kind != "progress":
+        if event.kind == "progress":
+            self._begun.add(number)
+        else:
             self._pending.pop(number, None)
             self._resent.discard(number)
+            self._begun.discard(number)
         self._events.append(event)
 
     def _read_log(self, text: str) -> None:
@@ -308,15 +323,15 @@ class WorkerClient:
         self._events += [Event("log", text=line.rstrip("\r")) for line in lines]
 
     def _has_ended(self, status: int) -> None:
-        """The process is dead: its unanswered requests failed, unless it only went to sleep."""
+        """The process is dead: its unanswered requests failed, unless it died before it began with them."""
         if self._log_part:
             self._events.append(Event("log", text=self._log_part))
         self._let_go()
         self._events.append(Event("ended", status=status))
         if not self._pending:
             return
-        # Status 0: it ended for lack of requests in the very moment when one came.
-        if status == 0 and not self._resent.intersection(self._pending):
+        # It ended for lack of requests, or was ended, in the very moment when one came.
+        if not (self._resent | self._begun).intersection(self._pending):
             self._resent.update(self._pending)
             self._start()
             return
@@ -330,8 +345,11 @@ class WorkerClient:
 
     def _fail_all(self, reason: str, sentence: str) -> None:
         self._events += [Event("error", number, sentence=sentence, reason=reason) for number in self._pending]
-        self._pending.clear()
-        self._resent.clear()
+        self._forget_requests()
+
+    def _forget_requests(self) -> None:
+        for known in (self._pending, self._resent, self._begun):
+            known.clear()
 
     def _own_folder(self) -> Path:
         if self._folder is None:
@@ -353,11 +371,18 @@ class WorkerClient:
 
 
 def _hand_over(case: Path, asked: Asked) -> None:
-    try:
+    with _writing("The masks"):
         write_asked(case, asked)
+
+
+@contextlib.contextmanager
+def _writing(what: str) -> Iterator[None]:
+    """A sentence where the temporary files do not let themselves be written."""
+    try:
+        yield
     except OSError as problem:
         raise InputError(
-            f"The masks cannot be written to the temporary folder {tempfile.gettempdir()} "
+            f"{what} cannot be written to the temporary folder {tempfile.gettempdir()} "
             f"({problem.strerror or problem}): free some space there."
         ) from problem
 
@@ -378,6 +403,8 @@ def _sentence_of(status: int) -> str:
             "The segmentation process was ended by the system, usually for lack of memory: close other "
             "programs, or use a CT with fewer slices or pixels."
         )
+    if status == NO_VOICE:
+        return DISK_FULL
     name = f"exit status {status}"
     if status < 0:
         with contextlib.suppress(ValueError):

@@ -26,6 +26,9 @@ MAP_FILE = "map.npy"
 RESULT_FILE = "result.json"
 MASKS_FILE = "masks.json"
 ANSWER_FILE = "answer.json"
+# Exit status of a worker that cannot even say that the disk is full, since its words go to a file.
+NO_VOICE = 74
+DISK_FULL = "The disk that holds temporary files is full: free some space and repeat."
 
 
 @dataclass(frozen=True)

@@ -29,10 +29,12 @@ from ICHWeakSegLib.ct.errors import InputError
 from ICHWeakSegLib.models.find import MODELS_VARIABLE
 from ICHWeakSegLib.version import __version__
 from ICHWeakSegLib.worker.cases import Workbench
-from ICHWeakSegLib.worker.exchange import CASE_FILE
+from ICHWeakSegLib.worker.exchange import CASE_FILE, DISK_FULL
 
 IDLE_SECONDS = 900.0
 REQUESTS = ("segment", "recut", "measure", "follow-up", "report", "prognosis")
+_NO_SPACE = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
+_SHORT_WRITE = re.compile(r"\d+ requested and \d+ written")
 _UNMAPPED = re.compile(r"failed to map segment|cannot allocate memory|WinError 1455", re.I)
 
 
@@ -162,10 +164,18 @@ def explain(problem: Exception, what: str) -> tuple[str, str]:
             return "missing", (
                 f"The Python package {package} is missing: install the dependencies in the ICH WeakSeg module."
             )
-    if isinstance(problem, OSError) and problem.errno == errno.ENOSPC:
-        return "input", "The disk that holds temporary files is full: free some space and repeat."
+    if _disk_full(problem):
+        return "input", DISK_FULL
     text = " ".join(str(problem).split())
     return "bug", f"Something went wrong inside ICH WeakSeg ({type(problem).__name__}: {text}): see the log."
+
+
+def _disk_full(problem: Exception) -> bool:
+    if not isinstance(problem, OSError):
+        return False
+    # numpy tells only how many values it could write.
+    short = problem.errno is None and _SHORT_WRITE.search(str(problem)) is not None
+    return short or problem.errno in _NO_SPACE
 
 
 def _out_of_memory(problem: Exception) -> bool:

@@ -190,6 +190,7 @@ def test_an_answer_that_came_before_the_death_counts(client, tmp_path):
 
 def test_every_waiting_request_is_told(client, tmp_path):
     numbers = [client.segment(tmp_path), client.recut(tmp_path, 0.1)]
+    the_runner().says(event="progress", id=numbers[0], stage="refining", done=1, total=2)
     the_runner().exit = 1
     assert [event.request for event in client.poll() if event.kind == "error"] == numbers
 
@@ -210,17 +211,26 @@ def test_death_between_requests_is_silent(client, tmp_path, seen):
     assert [event.kind for event in events] == ([] if seen else ["ended"]) + ["result"]
 
 
-def test_a_request_that_met_a_worker_going_to_sleep_is_sent_again_once(client, tmp_path):
+@pytest.mark.parametrize(
+    ("status", "part"), [(0, "unexpectedly (exit status 0)"), (-9, "lack of memory"), (1, "exit status 1")]
+)
+def test_a_request_that_met_a_dying_worker_is_sent_again_once(client, tmp_path, status, part):
+    # It went to sleep, or was killed, before it read the request.
     number = client.segment(tmp_path)
-    the_runner().exit = 0
-    assert client.poll() == [Event("ended", status=0)]
+    the_runner().exit = status
+    assert client.poll() == [Event("ended", status=status)]
     assert client.busy
     assert len(FakeRunner.made) == 2
     assert [sent["id"] for sent in the_runner().sent] == [number]
-    the_runner().exit = 0
-    assert "unexpectedly (exit status 0)" in client.poll()[-1].sentence
+    the_runner().exit = status
+    assert part in client.poll()[-1].sentence
     assert len(FakeRunner.made) == 2
     assert not client.busy
+    # Another request has its own second chance.
+    client.segment(tmp_path)
+    the_runner().exit = status
+    assert [event.kind for event in client.poll()] == ["ended"]
+    assert client.busy
 
 
 def test_a_process_that_cannot_start_is_a_sentence(client, tmp_path, monkeypatch):
@@ -600,6 +610,9 @@ def import_of(name: str) -> Exception:
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), "memory", "segment Head"),
         (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), "memory", "segment Head"),
         (OSError(errno.ENOSPC, "No space left on device"), "input", "disk"),
+        (OSError(errno.EFBIG, "File too large"), "input", "disk"),
+        # So numpy tells it.
+        (OSError("67200 requested and 34968 written"), "input", "disk"),
         (RuntimeError("shapes\ndiffer"), "bug", "(RuntimeError: shapes differ): see the log"),
         (KeyError("x"), "bug", "KeyError"),
     ],

@@ -161,6 +161,57 @@ def no_slicer_errors(capfd) -> Iterator[None]:
     assert not messages, "\n".join(messages)
 
 
+@pytest.fixture(scope="session")
+def models(tmp_path_factory) -> Path:
+    """A folder with tiny random models: at a threshold of 0 their maps rule nothing out, and HU find the blood."""
+    from tiny_models import tiny_card, tiny_model
+
+    from ICHWeakSegLib.models import MapSettings, OperatingPoint
+
+    folder = tmp_path_factory.mktemp("models")
+    low = MapSettings("hgi-sam", 0.0, "hu", {"smallest_ml": 1.0})
+    tiny_model(folder / "tiny", tiny_card("tiny", map=low))
+    tiny_model(folder / "many", tiny_card("many", "subtypes", map=low))
+    tiny_model(folder / "blind", tiny_card("blind", operating=OperatingPoint(1.0)))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shared() -> Iterator:
+    """One logic for all tests: its worker starts once."""
+    from ICHWeakSegSlicer.logic import SceneLogic
+
+    logic = SceneLogic()
+    yield logic
+    logic.close()
+
+
+@pytest.fixture
+def logic(shared, scene, models, monkeypatch) -> Iterator:
+    """The shared logic beside a fresh scene, with the tiny models; its worker lives on."""
+    monkeypatch.setenv("ICHWEAKSEG_MODELS", str(models))
+    yield shared
+    for job in shared._queue[:]:
+        job.cancel()
+
+
+@pytest.fixture
+def make_logic(scene, models, monkeypatch) -> Iterator[Callable]:
+    """Makes logics of this test alone, each with a worker of its own."""
+    from ICHWeakSegSlicer.logic import SceneLogic
+
+    monkeypatch.setenv("ICHWEAKSEG_MODELS", str(models))
+    made = []
+
+    def make(**options) -> SceneLogic:
+        made.append(SceneLogic(**options))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
 @dataclass
 class LoadedCT:
     """A CT volume node with what is known of it.

@@ -9,10 +9,8 @@ from conftest import add_volume, make_result, slicer, vtk
 from phantom_heads import dice
 from slicer.util import arrayFromVolume, vtkMatrixFromArray
 from test_segmentations import mask_of
-from tiny_models import tiny_card, tiny_model
 
 from ICHWeakSegLib import InputError
-from ICHWeakSegLib.models import MapSettings, OperatingPoint
 from ICHWeakSegLib.segment import Cancelled
 from ICHWeakSegSlicer import maps, segmentations, tables
 from ICHWeakSegSlicer.logic import SceneLogic
@@ -20,39 +18,6 @@ from ICHWeakSegSlicer.logic import SceneLogic
 # A random network's map says nothing: at 0 it rules nothing out, and HU find the blood.
 LOW, HIGH = 0.0, 0.05
 SUBTYPES = ["EDH", "IPH", "IVH", "SAH", "SDH"]
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory):
-    """Tiny models in the user's folder, which the worker inherits through the environment."""
-    folder = tmp_path_factory.mktemp("models")
-    low = MapSettings("hgi-sam", LOW, "hu", {"smallest_ml": 1.0})
-    tiny_model(folder / "tiny", tiny_card("tiny", map=low))
-    tiny_model(folder / "many", tiny_card("many", "subtypes", map=low))
-    tiny_model(folder / "blind", tiny_card("blind", operating=OperatingPoint(1.0)))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def shared(models):
-    """One logic for the module: its worker starts once."""
-    before = os.environ.get("ICHWEAKSEG_MODELS")
-    os.environ["ICHWEAKSEG_MODELS"] = str(models)
-    logic = SceneLogic()
-    yield logic
-    logic.close()
-    if before is None:
-        del os.environ["ICHWEAKSEG_MODELS"]
-    else:
-        os.environ["ICHWEAKSEG_MODELS"] = before
-
-
-@pytest.fixture
-def logic(shared, scene):
-    """The shared logic beside a fresh scene; its worker lives on."""
-    yield shared
-    for job in shared._queue[:]:
-        job.cancel()
 
 
 def one_voxel(loaded):
@@ -63,6 +28,24 @@ def one_voxel(loaded):
     image.AllocateScalars(vtk.VTK_UNSIGNED_CHAR, 1)
     image.GetPointData().GetScalars().Fill(1)
     return image
+
+
+def edit(segmentation, loaded, segment="hemorrhage"):
+    """Paint the CT's first voxel, as a user does."""
+    slicer.vtkSlicerSegmentationsModuleLogic.SetBinaryLabelmapToSegment(
+        one_voxel(loaded), segmentation, segment, slicer.vtkSlicerSegmentationsModuleLogic.MODE_MERGE_MAX
+    )
+
+
+def begun(logic, job):
+    """Let a job come as far as the worker's first word."""
+    seen = []
+    # In place of nobody.
+    job._onProgress = lambda *step: seen.append(step)
+    while not seen:
+        logic.poll()
+        time.sleep(0.001)
+        assert job.state == "running", job.error
 
 
 def node_ids(scene):
@@ -197,9 +180,7 @@ def test_a_newer_threshold_replaces_a_waiting_one(logic, load_ct):
 def test_edits_are_not_lost_unasked(logic, load_ct):
     loaded = load_ct()
     segmentation = logic.segment(loaded.node, model="tiny")
-    slicer.vtkSlicerSegmentationsModuleLogic.SetBinaryLabelmapToSegment(
-        one_voxel(loaded), segmentation, "hemorrhage", slicer.vtkSlicerSegmentationsModuleLogic.MODE_MERGE_MAX
-    )
+    edit(segmentation, loaded)
     assert "edited" in logic.canRecut(segmentation)
     with pytest.raises(InputError, match="edited"):
         logic.setThreshold(segmentation, HIGH)

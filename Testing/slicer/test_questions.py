@@ -8,7 +8,7 @@ from conftest import add_linear_transform, add_volume, make_result, slicer
 from phantom_heads import dice
 from slicer.util import arrayFromVTKMatrix
 from test_lesion_tables import two_boxes
-from test_logic import node_ids, one_voxel
+from test_logic import edit, node_ids, one_voxel
 from test_segmentations import mask_of
 from test_tables import columns
 
@@ -16,24 +16,7 @@ from ICHWeakSegLib import InputError
 from ICHWeakSegLib.worker.exchange import Box
 from ICHWeakSegSlicer import followups, lesiontables, maps, segmentations
 from ICHWeakSegSlicer.bloodmasks import bloodSegments, masksOnVolume
-from ICHWeakSegSlicer.logic import SceneLogic
 from ICHWeakSegSlicer.placing import ijkToRas
-
-
-@pytest.fixture(scope="module")
-def shared():
-    """One logic for the module: its worker starts once."""
-    logic = SceneLogic()
-    yield logic
-    logic.close()
-
-
-@pytest.fixture
-def logic(shared, scene):
-    """The shared logic beside a fresh scene; its worker lives on."""
-    yield shared
-    for job in shared._queue[:]:
-        job.cancel()
 
 
 def result_on(loaded, masks=None, **provenance):
@@ -281,6 +264,59 @@ def test_follow_up_written_over_makes_no_nodes(logic, two_scans, scene):
     assert again == outputs
     assert node_ids(scene) == nodes
     assert outputs[2].GetDisplayNode().GetVisibility()
+
+
+def test_a_comparison_is_up_to_date_until_a_mask_changes(logic, two_scans, scene, make_scene, tmp_path):
+    first, second, grown = two_scans
+    before, after = result_on(first), result_on(second, grown)
+    table, _, _ = logic.followUp(before, after)
+    assert followups.isUpToDate(table)
+    # Neither a name nor somebody else's segment was compared.
+    after.GetSegmentation().GetSegment("hemorrhage").SetName("Blood")
+    after.GetSegmentation().AddEmptySegment("own", "own")
+    assert followups.isUpToDate(table)
+    path = str(tmp_path / "scene.mrb")
+    assert scene.WriteToMRB(path)
+    other = make_scene().scene
+    assert other.ReadFromMRB(path)
+    assert followups.isUpToDate(other.GetFirstNodeByName(table.GetName()))
+    edit(after, second)
+    assert not followups.isUpToDate(table)
+    assert followups.isUpToDate(logic.followUp(before, after, outputTable=table)[0])
+    before.GetSegmentation().RemoveSegment("hemorrhage")
+    assert not followups.isUpToDate(table)
+
+
+def test_a_comparison_whose_segmentation_is_gone_is_old(logic, two_scans, scene):
+    first, second, grown = two_scans
+    before, after = result_on(first), result_on(second, grown)
+    table, _, _ = logic.followUp(before, after)
+    scene.RemoveNode(after)
+    assert not followups.isUpToDate(table)
+    # So is one of an earlier version, which kept nothing about its masks.
+    table.RemoveAttribute(followups.COMPARED_ATTRIBUTE)
+    assert not followups.isUpToDate(table)
+
+
+def test_an_edit_while_two_are_compared_makes_the_comparison_old(logic, two_scans):
+    first, second, grown = two_scans
+    before, after = result_on(first), result_on(second, grown)
+    job = logic.startFollowUp(before, after)
+    logic.poll()
+    edit(before, first)
+    assert job.wait().state == "finished"
+    assert not followups.isUpToDate(job.tableNode)
+
+
+def test_surfaces_are_measured_and_count_as_they_were(logic, load_ct):
+    loaded = load_ct()
+    node = painted(loaded, {"bleed": two_boxes(loaded.hu.shape)})
+    node.CreateClosedSurfaceRepresentation()
+    node.SetSourceRepresentationToClosedSurface()
+    node.RemoveBinaryLabelmapRepresentation()
+    table = logic.measure(node, loaded.node)
+    assert columns(table)["Volume (mL)"][-1] > 0
+    assert lesiontables.isUpToDate(table, node)
 
 
 def test_what_cannot_be_compared_is_a_sentence(logic, load_ct, scene):
