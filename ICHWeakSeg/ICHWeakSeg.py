@@ -1,9 +1,9 @@
 """ICH WeakSeg in 3D Slicer: the module, its panel, its logic and its self-test."""
 
 import importlib.util
-import logging
 import sys
 import time
+import unittest
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,11 +23,11 @@ from slicer.util import VTKObservationMixin
 if importlib.util.find_spec("ICHWeakSegLib") is None:
     sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from ICHWeakSegLib.ct.errors import InputError
-from ICHWeakSegSlicer import segmentations, tables
+from ICHWeakSegSlicer import paneloutputs, segmentations, tables
 from ICHWeakSegSlicer.entries import Entries
 from ICHWeakSegSlicer.lesiontables import lesionTableOf
 from ICHWeakSegSlicer.logic import SceneLogic
+from ICHWeakSegSlicer.orphans import removeOrphans
 from ICHWeakSegSlicer.panelfollowup import FollowUpPanel
 from ICHWeakSegSlicer.panelinputs import InputsPanel
 from ICHWeakSegSlicer.panelinstall import InstallPanel
@@ -35,8 +35,9 @@ from ICHWeakSegSlicer.panellesions import LesionsPanel
 from ICHWeakSegSlicer.panelmodels import ModelsPanel, applyModelsFolder
 from ICHWeakSegSlicer.panelprognosis import PrognosisPanel
 from ICHWeakSegSlicer.panelreport import ReportPanel
-from ICHWeakSegSlicer.panelresult import ResultPanel
+from ICHWeakSegSlicer.panelresult import ResultPanel, volumeText
 from ICHWeakSegSlicer.panelscores import ScoresPanel
+from ICHWeakSegSlicer.panelsettings import SettingsPanel
 from ICHWeakSegSlicer.panelstatus import StatusPanel, durationText
 from ICHWeakSegSlicer.samples import addPhantom, registerPhantom
 from ICHWeakSegSlicer.volumes import problemWith
@@ -45,15 +46,6 @@ from ICHWeakSegSlicer.volumes import problemWith
 OWN_PACKAGES = ("ICHWeakSegSlicer", "ICHWeakSegLib")
 # Changes of the scene come in bursts; what they change in the panel is looked up once after each.
 SETTLE_MS = 100
-# The library's names, beside the card's own; reading them from the library would load torch.
-METHODS = ("hgi-sam", "swin-sam", "grad-cam", "layer-cam", "hires-cam")
-REFINEMENTS = {"hu": "Map and HU", "threshold": "Map alone", "otsu": "Map alone, Otsu's threshold"}
-DEVICES = {
-    "auto": "Fastest that is there",
-    "cpu": "CPU",
-    "cuda": "NVIDIA graphics card",
-    "mps": "Apple graphics",
-}
 
 
 class ICHWeakSeg(ScriptedLoadableModule):
@@ -149,6 +141,8 @@ class ICHWeakSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._parameters: ICHWeakSegParameterNode | None = None
         self._guiTag: Any = None
         self._job: Any = None
+        # An edited result that the run leaves alone.
+        self._kept: Any = None
         self._began = 0.0
         self._watched: list[Any] = []
         self._showing = False
@@ -170,7 +164,7 @@ class ICHWeakSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.install = InstallPanel(ui, self.logic, self.refresh, self.status.log)
         self.inputs = InputsPanel(ui, self.logic, self._volumeChosen, self._modelChosen)
         self.lesions = LesionsPanel(
-            ui, self.logic, self.status.say, self._whyNotAsk, self._chosenLesionTable, self.refresh
+            ui, self.logic, self.status, self._whyNotAsk, self._chosenLesionTable, self.refresh
         )
         self.result = ResultPanel(ui, self.logic, self.status.say, self._whyNoCut, self.lesions.measureSoon)
         entries = Entries(lambda: self._parameters, self._shownCt)
@@ -181,13 +175,13 @@ class ICHWeakSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         )
         self.followUp = FollowUpPanel(ui, self.logic, lambda: self._parameters, self.status, self._whyNotAsk)
         self.models = ModelsPanel(ui, self.logic, self._modelsChanged, self.status.say)
-        self._fillChoices()
+        self.settings = SettingsPanel(ui, lambda: self._parameters, self.refresh)
         ui.runButton.connect("clicked()", self._runOrCancel)
 
         self._settling = qt.QTimer()
         self._settling.setSingleShot(True)
         self._settling.setInterval(SETTLE_MS)
-        self._settling.connect("timeout()", self.refresh)
+        self._settling.connect("timeout()", self._settled)
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self._sceneCloses)
         self.addObserver(scene, scene.EndCloseEvent, self._sceneClosed)
@@ -211,7 +205,7 @@ class ICHWeakSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.removeObservers()
         self._watched = []
         self.install.close()
-        self._job = None
+        self._job = self._kept = None
         self.logic.close()
         self.logic = None
 
@@ -222,12 +216,18 @@ class ICHWeakSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onReload(self) -> None:
         """Reload the module with its packages; a run is stopped."""
-        self.logic.close()
+        # It may be this button that shall help where the panel could not be built.
+        if self.logic is not None:
+            self.logic.close()
         for name in [name for name in sys.modules if name.split(".")[0] in OWN_PACKAGES]:
             del sys.modules[name]
         ScriptedLoadableModuleWidget.onReload(self)
 
     # Parameters
+
+    def getParameters(self) -> ICHWeakSegParameterNode | None:
+        """What is chosen; None while the scene is closed."""
+        return self._parameters
 
     def _useParameterNode(self) -> None:
         if self._parameters is None:
@@ -254,46 +254,16 @@ class ICHWeakSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         # Removing a node tells its references before the scene has let it go.
         self._settling.start()
 
-    def _fillChoices(self) -> None:
-        ui = self.ui
-        own = {"": "The model's own"}
-        choices = {
-            "method": (ui.methodSelector, own | {name: name for name in METHODS}),
-            "refine": (ui.refineSelector, own | REFINEMENTS),
-            "device": (ui.deviceSelector, DEVICES),
-        }
-        self._choices = {}
-        for parameter, (selector, texts) in choices.items():
-            for data, text in texts.items():
-                selector.addItem(text, data)
-            self._choices[parameter] = selector
-            selector.connect(
-                "currentIndexChanged(int)", lambda index, parameter=parameter: self._chosen(parameter)
-            )
-
-    def _chosen(self, parameter: str) -> None:
-        if self._parameters is not None and not self._showing:
-            selector = self._choices[parameter]
-            setattr(self._parameters, parameter, selector.itemData(selector.currentIndex))
-
     def _volumeChosen(self, volumeNode: Any) -> None:
         parameters = self._parameters
         if parameters is None:
             return
         parameters.inputVolume = volumeNode
-        shown = parameters.outputSegmentation
-        if shown is not None and segmentations.referenceVolume(shown) not in (None, volumeNode):
-            # The outputs of one CT must not be written over by another.
-            parameters.outputSegmentation = self._resultOn(volumeNode)
-            parameters.outputMap = parameters.outputTable = parameters.outputLesionTable = None
+        paneloutputs.chooseFor(parameters, volumeNode)
+        # What was said belongs to the CT of before.
+        if self._job is None:
+            self.status.say("")
         self.refresh()
-
-    def _resultOn(self, volumeNode: Any) -> Any:
-        """The newest segmentation of ours on a CT, or None."""
-        for node in reversed(slicer.util.getNodesByClass("vtkMRMLSegmentationNode")):
-            if segmentations.ourSegmentIds(node) and segmentations.referenceVolume(node) is volumeNode:
-                return node
-        return None
 
     def _modelChosen(self, model: str) -> None:
         if self._parameters is not None:
@@ -310,6 +280,8 @@ class ICHWeakSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self._job is not None:
             self._job.cancel()
             self._ended("The scene was closed: the run was stopped.")
+        else:
+            self.status.say("")
         self._watch([])
         self._forgetAll()
         self._setParameterNode(None)
@@ -331,6 +303,11 @@ class ICHWeakSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _sceneChanged(self, caller: Any = None, event: Any = None) -> None:
         if not slicer.mrmlScene.IsClosing():
             self._settling.start()
+
+    def _settled(self) -> None:
+        # Looking costs: while the user edits in another module, nobody sees it. The end of a batch tells again.
+        if self.parent.isEntered and not slicer.mrmlScene.IsBatchProcessing():
+            self.refresh()
 
     def _watch(self, nodes: list[Any]) -> None:
         """Look again at the panel when one of these nodes changes."""
@@ -378,14 +355,16 @@ class ICHWeakSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if parameters is not None and volumeNode is None and listed:
             # The likeliest CT, to save a click.
             parameters.inputVolume = volumeNode = listed[0]
+            paneloutputs.chooseFor(parameters, volumeNode)
             self.inputs.showVolumes(volumeNode)
         self.inputs.showModels(parameters.model if parameters is not None else "")
+        if self._job is None:
+            removeOrphans(slicer.mrmlScene)
         shown = parameters.outputSegmentation if parameters is not None else None
         watched = [shown, self.followUp.table, None if shown is None else lesionTableOf(shown)]
         self._watch(listed + [node for node in watched if node is not None])
         if parameters is not None:
-            for name, selector in self._choices.items():
-                selector.setCurrentIndex(max(selector.findData(getattr(parameters, name)), 0))
+            self.settings.show(*self.inputs.cards)
             self._fillChosenTable()
         self.result.show(shown)
         ours = shown if shown is not None and segmentations.ourSegmentIds(shown) else None
@@ -402,38 +381,40 @@ class ICHWeakSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ui.runButton.text = "&Cancel" if running else "&Segment"
         ui.runButton.enabled = running or not reason
         ui.runButton.toolTip = (
-            "Stops the run; the scene stays as it is."
-            if running
-            else (reason or "Finds the blood on the CT and makes a segmentation of it.")
+            "Stops the run; the scene stays as it is." if running else reason or self._whatRunDoes()
         )
         ui.reasonLabel.text = reason
         ui.reasonLabel.visible = bool(reason)
         busy = running or self.install.installing
-        for section in (ui.inputSelector, ui.modelSelector, ui.outputsSection, ui.advancedSection):
+        # The labels too: their shortcuts would take that of Cancel.
+        for part in (ui.inputSelector, ui.inputLabel, ui.modelSelector, ui.modelLabel):
+            part.enabled = not busy
+        for section in (ui.outputsSection, ui.advancedSection):
             section.enabled = not busy
+        self.models.showState(busy)
+
+    def _whatRunDoes(self) -> str:
         parameters = self._parameters
-        ui.sensitivitySpin.enabled = parameters is not None and parameters.useSensitivity
-        ui.mapThresholdSpin.enabled = parameters is not None and parameters.useMapThreshold
-        ui.removeFilesButton.toolTip = (
-            "Wait until the run has ended."
-            if busy
-            else "Removes models of your own folder and the temporary files of the segmentation; asks which."
-        )
+        kept = None if parameters is None else paneloutputs.keptBack(parameters)
+        if kept is not None:
+            return (
+                f"Finds the blood on the CT. {kept.GetName()} was edited and stays: the result is a new one."
+            )
+        if parameters is not None and parameters.outputSegmentation is not None:
+            return f"Finds the blood on the CT and puts it into {parameters.outputSegmentation.GetName()}."
+        return "Finds the blood on the CT and makes a segmentation of it."
 
     def _whyNotRun(self) -> str:
         """Why a run cannot start; empty where it can."""
         parameters = self._parameters
         if parameters is None:
             return "The scene is being closed."
-        volumeNode = parameters.inputVolume
-        reason = self.install.problem() or self.inputs.problem(volumeNode)
-        if reason:
-            return reason
-        if parameters.outputMap is volumeNode:
-            return "The localization map would be written over the CT: choose another output, or none."
-        if parameters.outputSegmentation is not None:
-            return segmentations.problemWithOutput(parameters.outputSegmentation, volumeNode)
-        return ""
+        return (
+            self.install.problem()
+            or self.inputs.problem(parameters.inputVolume)
+            or self.settings.problem(*self.inputs.cards)
+            or paneloutputs.problemWith(parameters)
+        )
 
     def _whyNoCut(self) -> str:
         """Why the result cannot be cut again just now; empty where it can."""
@@ -485,43 +466,43 @@ class ICHWeakSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _run(self) -> None:
         chosen = self._parameters
         self._began = time.monotonic()
+        self._kept = paneloutputs.keptBack(chosen)
         self.ui.logText.clear()
-        try:
-            self._job = self.logic.start(
+        self._job = self.status.attempt(
+            "The segmentation",
+            lambda: self.logic.start(
                 chosen.inputVolume,
-                chosen.outputSegmentation,
                 model=self.inputs.model or None,
-                method=chosen.method or None,
-                refine=chosen.refine or None,
-                threshold=chosen.mapThreshold if chosen.useMapThreshold else None,
-                sensitivity=chosen.sensitivity if chosen.useSensitivity else None,
-                device=chosen.device,
-                outputMap=chosen.outputMap,
-                outputTable=chosen.outputTable,
-                outputLesionTable=chosen.outputLesionTable,
+                **paneloutputs.forRun(chosen),
+                **self.settings.forRun(),
                 onProgress=self.status.showProgress,
                 onFinished=self._finished,
                 onError=self._failed,
                 onLog=self.status.log,
-            )
-        except InputError as problem:
-            self._ended(str(problem), error=True)
-            return
-        except Exception as problem:
-            logging.exception("The segmentation could not start")
-            self._ended(f"The segmentation could not start ({problem}); see Slicer's log.", error=True)
-            return
-        self.status.showProgress("starting", 0, 0)
+            ),
+        )
+        if self._job is not None:
+            self.status.showProgress("starting", 0, 0)
         self.refresh()
 
     def _finished(self, job: Any) -> None:
         if job is not self._job:
             return
-        self.result.remember(job.segmentationNode, job.result)
+        made, total = job.segmentationNode, job.result.total
+        self.result.remember(made, job.result)
         self._renewLostParameters()
-        self._parameters.outputSegmentation = job.segmentationNode
+        if self._kept is not None:
+            for name in paneloutputs.COMPANIONS:
+                setattr(self._parameters, name, None)
+        self._parameters.outputSegmentation = made
         took = durationText(time.monotonic() - self._began)
-        self._ended(f"Finished in {took}: {job.segmentationNode.GetName()}.")
+        sentence = f"Finished in {took}: {made.GetName()}."
+        if self._kept is not None:
+            sentence += f" {self._kept.GetName()} keeps your edits."
+        self.status.log(
+            f"{made.GetName()}: {volumeText(total.volume_ml)} on {job.volumeNode.GetName()}, {took}."
+        )
+        self._ended(sentence)
 
     def _failed(self, job: Any, sentence: str) -> None:
         if job is self._job:
@@ -529,7 +510,7 @@ class ICHWeakSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._ended(sentence, error=True)
 
     def _ended(self, sentence: str, error: bool = False) -> None:
-        self._job = None
+        self._job = self._kept = None
         self.status.endProgress()
         self.status.say(sentence, error)
         self.refresh()
@@ -543,14 +524,55 @@ class ICHWeakSegTest(ScriptedLoadableModuleTest):
 
     def runTest(self) -> None:
         """Run all; also what the button "Reload and Test" calls."""
-        self.setUp()
-        self.test_segmentsThePhantom()
+        try:
+            for test in (self.test_segmentsThePhantom, self.test_thePanelSegmentsThePhantom):
+                self.setUp()
+                test()
+        except unittest.SkipTest as reason:
+            self.delayDisplay(f"Skipped: {reason}")
+
+    def test_thePanelSegmentsThePhantom(self) -> None:
+        """The panel segments a phantom at a click on its button."""
+        module = slicer.modules.ichweakseg.widgetRepresentation()
+        entered = module.isEntered
+        if not entered:
+            module.enter()
+        try:
+            panel = module.self()
+            self.skipWithoutPackages(panel.logic)
+            volumeNode, _ = addPhantom(slicer.mrmlScene, size=256)
+            slicer.app.processEvents()
+            panel.refresh()
+            assert panel.ui.runButton.enabled, panel.ui.runButton.toolTip
+            self.delayDisplay("Pressing Segment")
+            panel.ui.runButton.click()
+            while panel.logic.busy:
+                panel.logic.poll()
+                panel.logic.keepAlive()
+            segmentationNode = panel.getParameters().outputSegmentation
+            assert segmentationNode is not None, panel.ui.statusLabel.text
+            assert segmentations.referenceVolume(segmentationNode) is volumeNode
+            assert "mL" in panel.ui.volumeLabel.text, panel.ui.volumeLabel.text
+            self.delayDisplay("Moving the threshold")
+            panel.ui.thresholdSlider.value = 0.9
+            while panel.logic.busy:
+                panel.logic.poll()
+                panel.logic.keepAlive()
+            assert panel.logic.thresholdOf(segmentationNode) == 0.9
+        finally:
+            if not entered:
+                module.exit()
+
+    def skipWithoutPackages(self, logic: ICHWeakSegLogic) -> None:
+        """A machine that only builds extensions has none of them."""
+        if not logic.dependenciesInstalled():
+            self.skipTest(logic.dependencies.describe())
 
     def test_segmentsThePhantom(self) -> None:
         """One call segments the phantom, about as large as it is; another threshold cuts it anew."""
         logic = ICHWeakSegLogic()
         try:
-            assert logic.dependenciesInstalled(), logic.dependencies.describe()
+            self.skipWithoutPackages(logic)
             self.delayDisplay("Making the phantom")
             volumeNode, truth = addPhantom(slicer.mrmlScene, size=256)
             true = self.volumeMl(volumeNode, truth)

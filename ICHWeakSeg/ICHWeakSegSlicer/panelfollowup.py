@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import html
-import logging
 from collections.abc import Callable
 from typing import Any
 
-from ICHWeakSegLib.ct.errors import InputError
 from ICHWeakSegSlicer import followups
 
 
@@ -66,7 +64,9 @@ class FollowUpPanel:
             else "Shows blood only before, only after, and on both, over the later CT."
         )
         ui.showOverlayButton.checked = bool(display is not None and display.GetVisibility())
-        ui.followUpLabel.text = reason if table is None else resultText(table)
+        # Figures of another pair are no answer.
+        chosen = table is not None and self._compared(table)
+        ui.followUpLabel.text = resultText(table) if chosen else html.escape(reason)
         ui.followUpLabel.visible = bool(ui.followUpLabel.text)
 
     def stop(self) -> None:
@@ -82,6 +82,11 @@ class FollowUpPanel:
             chosen.afterVolume,
             chosen.afterSegmentation,
         )
+
+    def _compared(self, table: Any) -> bool:
+        """Whether a table compares what is chosen."""
+        (_, before), (_, after) = self._pairs()
+        return followups.compared(table) == (before, after)
 
     def _problem(self) -> str:
         if self._parameters() is None:
@@ -104,13 +109,12 @@ class FollowUpPanel:
 
     def _compare(self) -> None:
         before, after = self._pairs()
-        table = self.table
         # Another pair gets nodes of its own.
-        if table is not None and followups.compared(table) != (before[1], after[1]):
-            table = None
+        table = self.table if self.table is not None and self._compared(self.table) else None
         transform, overlay = (None, None) if table is None else followups.outputsOf(table)
-        try:
-            self._job = self.logic.startFollowUp(
+        self._job = self.status.attempt(
+            "The comparison",
+            lambda: self.logic.startFollowUp(
                 before[1],
                 after[1],
                 beforeVolume=before[0],
@@ -121,15 +125,10 @@ class FollowUpPanel:
                 onProgress=self.status.showProgress,
                 onFinished=self._finished,
                 onError=self._failed,
-            )
-        except InputError as problem:
-            self.status.say(str(problem), True)
-            return
-        except Exception as problem:
-            logging.exception("The comparison could not start")
-            self.status.say(f"The comparison could not start ({problem}); see Slicer's log.", True)
-            return
-        self.status.showProgress("comparing", 0, 0)
+            ),
+        )
+        if self._job is not None:
+            self.status.showProgress("comparing", 0, 0)
 
     def _finished(self, job: Any) -> None:
         if job is not self._job:
@@ -158,6 +157,8 @@ def resultText(tableNode: Any) -> str:
     """A comparison as rich text."""
     sentence, warnings = followups.sentenceOf(tableNode)
     parts = [f"<p><b>{html.escape(sentence)}</b></p>"]
+    if not followups.isUpToDate(tableNode):
+        warnings = [*warnings, "A segmentation has changed since they were compared: compare again."]
     parts += [f"<p>\N{WARNING SIGN} {html.escape(one)}</p>" for one in warnings]
     transform = followups.outputsOf(tableNode)[0]
     if transform is not None:

@@ -29,6 +29,8 @@ class InputsPanel:
         self._filling = False
         self._problems: dict[str, str] = {}
         self._cards: dict[str, Any] = {}
+        self._listed: dict[str, list] = {}
+        self._described = ""
         ui.modelText.visible = False
         ui.inputSelector.connect("currentIndexChanged(int)", self._volumeChosen)
         ui.modelSelector.connect("currentIndexChanged(int)", self._modelChosen)
@@ -43,7 +45,7 @@ class InputsPanel:
         entries = [(node.GetName(), node.GetID(), problemWith(node)) for node in nodes]
         if not entries:
             entries = [("Load a head CT first", "", "")]
-        self._fill(self.ui.inputSelector, entries, "" if chosen is None else chosen.GetID())
+        self._fill("volumes", self.ui.inputSelector, entries, "" if chosen is None else chosen.GetID())
         return nodes
 
     def showModels(self, chosen: str) -> None:
@@ -60,8 +62,15 @@ class InputsPanel:
         if wanted not in self._problems:
             self._problems[wanted] = f"The model {wanted} is not installed; choose another one."
             entries.append((f"{wanted} (not installed)", wanted, self._problems[wanted]))
-        self._fill(self.ui.modelSelector, entries, wanted)
+        self._fill("models", self.ui.modelSelector, entries, wanted)
         self._describe()
+
+    @property
+    def cards(self) -> tuple[Any, Any]:
+        """Cards of the chosen model and of the one that brings further methods to it; None where there is none."""
+        card = self._cards.get(self.model)
+        others = None if card is None else self._cards.get(card.map.further)
+        return card, others
 
     def problem(self, volumeNode: Any) -> str:
         """Why a run cannot start with what is chosen here; empty where it can."""
@@ -72,16 +81,21 @@ class InputsPanel:
         """Name, or folder, of the chosen model."""
         return self.ui.modelSelector.itemData(self.ui.modelSelector.currentIndex) or ""
 
-    def _fill(self, selector: Any, entries: list[tuple[str, str, str]], chosen: str) -> None:
+    def _fill(self, what: str, selector: Any, entries: list[tuple[str, str, str]], chosen: str) -> None:
         import qt
 
         self._filling = True
         try:
-            selector.clear()
-            for text, data, tip in entries:
-                selector.addItem(text, data)
-                selector.setItemData(selector.count - 1, tip, qt.Qt.ToolTipRole)
-            selector.setCurrentIndex(selector.findData(chosen))
+            # Filled anew only where something is new: a list that is open just now keeps its place.
+            if self._listed.get(what) != entries:
+                self._listed[what] = entries
+                selector.clear()
+                for text, data, tip in entries:
+                    selector.addItem(text, data)
+                    selector.setItemData(selector.count - 1, tip, qt.Qt.ToolTipRole)
+            index = selector.findData(chosen)
+            if index != selector.currentIndex:
+                selector.setCurrentIndex(index)
         finally:
             self._filling = False
 
@@ -103,4 +117,8 @@ class InputsPanel:
             return
         card = self._cards.get(self.model)
         problem = self._problems.get(self.model, "")
-        self.ui.modelText.html = html.escape(problem) if card is None else summary(card)
+        text = f"<p><b>{html.escape(problem)}</b></p>" if problem else ""
+        text += summary(card) if card is not None else ""
+        # Setting it scrolls to the top.
+        if text != self._described:
+            self._described = self.ui.modelText.html = text

@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from ICHWeakSegLib.ct.errors import InputError
 from ICHWeakSegSlicer import lesiontables, segmentations, sliceviews
 from ICHWeakSegSlicer.jobs import inScene
 
@@ -23,6 +22,8 @@ COLUMNS = (
 )
 MOST_ROWS_SHOWN = 6
 ROW_HEIGHT, FRAME = 24, 2
+# About as high as a horizontal one is anywhere.
+SCROLL_BAR = 18
 # After the last cut of the map; while the slider moves, cutting comes first.
 REST_MS = 600
 
@@ -33,7 +34,7 @@ class LesionsPanel:
     Args:
         ui: the panel's widgets by name.
         logic: measures.
-        say: shows a sentence, an error if the second argument is true.
+        status: shows sentences.
         blocked: why nothing can be measured just now; empty where it can.
         output: gives the table node that the user chose, or None.
         onMeasured: called when the lesions have been measured, or could not be.
@@ -43,7 +44,7 @@ class LesionsPanel:
         self,
         ui: Any,
         logic: Any,
-        say: Callable[[str, bool], None],
+        status: Any,
         blocked: Callable[[], str],
         output: Callable[[], Any],
         onMeasured: Callable[[], None],
@@ -51,11 +52,12 @@ class LesionsPanel:
         import qt
 
         self.ui, self.logic = ui, logic
-        self._say, self._blocked = say, blocked
+        self._status, self._blocked = status, blocked
         self._output, self._onMeasured = output, onMeasured
         self._node: Any = None
         self._table: Any = None
         self._filled: tuple | None = None
+        self._height = 0
         self._filling = False
         self._job: Any = None
         self._rest = qt.QTimer()
@@ -105,12 +107,12 @@ class LesionsPanel:
         self._rest.stop()
         if self._node is None or self._job is not None:
             return
-        try:
-            self._job = self.logic.startMeasure(
+        self._job = self._status.attempt(
+            "Measuring",
+            lambda: self.logic.startMeasure(
                 self._node, None, self._output(), onFinished=self._ended, onError=self._ended
-            )
-        except InputError as problem:
-            self._say(str(problem), True)
+            ),
+        )
         self.show(self._node)
 
     def measureSoon(self, segmentationNode: Any) -> None:
@@ -136,7 +138,7 @@ class LesionsPanel:
             return
         self._job = None
         if sentence:
-            self._say(sentence, True)
+            self._status.say(sentence, True)
         self._onMeasured()
 
     def _fill(self) -> None:
@@ -146,6 +148,8 @@ class LesionsPanel:
         widget.visible = bool(count)
         state = None if table is None else (table.GetID(), table.GetMTime(), table.GetTable().GetMTime())
         if state == self._filled:
+            if count:
+                self._fitHeight()
             return
         self._filling = True
         try:
@@ -156,6 +160,8 @@ class LesionsPanel:
         finally:
             self._filling = False
         self._filled = state
+        if count:
+            self._fitHeight()
 
     def _fillRows(self, count: int) -> None:
         import qt
@@ -180,9 +186,15 @@ class LesionsPanel:
         rows = min(count, MOST_ROWS_SHOWN)
         # Not laid out yet, a header has any height.
         head = min(max(widget.horizontalHeader().height, ROW_HEIGHT - 4), ROW_HEIGHT + 8)
-        widget.setFixedHeight(head + rows * ROW_HEIGHT + FRAME)
+        self._height = head + rows * ROW_HEIGHT + FRAME
         # No row is chosen: the first arrow key, or a click, chooses one.
         widget.setCurrentCell(-1, -1)
+
+    def _fitHeight(self) -> None:
+        """As high as its rows; in a narrow panel the scroll bar must not cover the last of them."""
+        widget = self.ui.lesionsTable
+        narrow = widget.horizontalHeader().length() > widget.viewport().width
+        widget.setFixedHeight(self._height + (SCROLL_BAR if narrow else 0))
 
     def _jump(self, row: int, column: int) -> None:
         if self._filling or self._table is None:

@@ -8,6 +8,7 @@ from typing import Any
 from ICHWeakSegLib.ct.errors import InputError
 
 SETTING = "ICHWeakSeg/ModelsFolder"
+REMOVE_TIP = "Removes models of your own folder and the temporary files of the segmentation; asks which."
 
 
 def applyModelsFolder() -> None:
@@ -52,11 +53,19 @@ class ModelsPanel:
         self.ui.modelsFolder.text = str(folder)
         self.ui.modelsFolder.cursorPosition = 0
         self.ui.modelsFolder.toolTip = str(folder)
-        there = folder.is_dir()
-        self.ui.openModelsButton.enabled = there
-        self.ui.openModelsButton.toolTip = (
-            "Opens the folder in the file manager." if there else f"{folder} does not exist yet."
-        )
+        self._problem = ""
+        if not folder.is_dir():
+            self._problem = f"{folder} is a file." if folder.exists() else f"{folder} does not exist yet."
+        self.showState(False)
+
+    def showState(self, busy: bool) -> None:
+        """Offer what can be done; nothing while something runs."""
+        wait = "Wait until the run has ended." if busy else ""
+        ui, open_, remove = self.ui, "Opens the folder in the file manager.", REMOVE_TIP
+        ui.chooseModelsButton.toolTip = wait or "Chooses the folder that holds your own models."
+        ui.openModelsButton.enabled = not self._problem
+        ui.openModelsButton.toolTip = wait or self._problem or open_
+        ui.removeFilesButton.toolTip = wait or remove
 
     def _choose(self) -> None:
         import qt
@@ -71,7 +80,7 @@ class ModelsPanel:
         qt.QSettings().setValue(SETTING, folder)
         os.environ[MODELS_VARIABLE] = folder
         # A worker that runs has the old folder in its environment.
-        self.logic.close()
+        self.logic.close("Stopped: another folder of models was chosen.")
         self.refresh()
         self._onChanged()
 
@@ -88,12 +97,12 @@ class ModelsPanel:
         if chosen is None:
             return
         # Ends the worker, which holds model files open, and removes its temporary files.
-        self.logic.close()
+        self.logic.close("Stopped: the temporary files were removed.")
         try:
-            for name in chosen:
-                remove_model(name)
+            for model in chosen:
+                remove_model(model.folder)
             sentence = (
-                f"Removed: {', '.join(chosen)}, temporary files."
+                f"Removed: {', '.join(model.name for model in chosen)}, temporary files."
                 if chosen
                 else "Temporary files are removed."
             )
@@ -103,7 +112,7 @@ class ModelsPanel:
         self._onChanged()
 
 
-def askWhatToRemove(parent: Any, models: list) -> list[str] | None:
+def askWhatToRemove(parent: Any, models: list) -> list | None:
     """Let the user tick own models to be removed; none is ticked at first.
 
     Args:
@@ -111,7 +120,7 @@ def askWhatToRemove(parent: Any, models: list) -> list[str] | None:
         models: `FoundModel`s of the user's folder.
 
     Returns:
-        Names; None where the user cancelled.
+        Those that were ticked; None where the user cancelled.
     """
     import qt
 
@@ -124,12 +133,14 @@ def askWhatToRemove(parent: Any, models: list) -> list[str] | None:
     label = qt.QLabel(text)
     label.wordWrap = True
     layout.addWidget(label)
-    boxes = []
+    boxes, names = [], [model.name for model in models]
     for model in models:
-        box = qt.QCheckBox(f"{model.name} ({megabytes(model.folder)})")
+        # Two of one name are told apart by their folders.
+        folder = f", folder {model.folder.name}" if names.count(model.name) > 1 else ""
+        box = qt.QCheckBox(f"{model.name} ({megabytes(model.folder)}{folder})")
         box.toolTip = str(model.folder)
         layout.addWidget(box)
-        boxes.append((box, model.name))
+        boxes.append((box, model))
     buttons = qt.QHBoxLayout()
     layout.addLayout(buttons)
     remove, cancel = qt.QPushButton("&Remove"), qt.QPushButton("&Cancel")
@@ -140,7 +151,7 @@ def askWhatToRemove(parent: Any, models: list) -> list[str] | None:
     remove.connect("clicked()", dialog.accept)
     cancel.connect("clicked()", dialog.reject)
     accepted = dialog.exec_()
-    chosen = [name for box, name in boxes if box.checked]
+    chosen = [model for box, model in boxes if box.checked]
     dialog.deleteLater()
     return chosen if accepted else None
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import html
-import logging
 from collections.abc import Callable
 from typing import Any
 
-from ICHWeakSegLib.ct.errors import InputError
 from ICHWeakSegSlicer.entries import Entries
 
 SEXES = {"": "not known", "female": "female", "male": "male"}
@@ -146,8 +144,9 @@ class PrognosisPanel:
 
     def _ask(self) -> None:
         question = self._question()
-        try:
-            self._job = self.logic.startPrognosis(
+        self._job = self.status.attempt(
+            "The forecast",
+            lambda: self.logic.startPrognosis(
                 self._ct(),
                 question[1],
                 segmentationNode=self._node,
@@ -155,15 +154,10 @@ class PrognosisPanel:
                 onProgress=self.status.showProgress,
                 onFinished=lambda job: self._finished(job, question),
                 onError=self._failed,
-            )
-        except InputError as problem:
-            self.status.say(str(problem), True)
-            return
-        except Exception as problem:
-            logging.exception("The forecast could not start")
-            self.status.say(f"The forecast could not start ({problem}); see Slicer's log.", True)
-            return
-        self.status.showProgress("prognosis", 0, 0)
+            ),
+        )
+        if self._job is not None:
+            self.status.showProgress("prognosis", 0, 0)
 
     def _finished(self, job: Any, question: tuple) -> None:
         if job is not self._job:

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ICHWeakSegLib.ct.errors import InputError
 from ICHWeakSegSlicer import segmentations
 
 FOLDER_SETTING = "ICHWeakSeg/ReportFolder"
@@ -69,19 +68,19 @@ class ReportPanel:
         if path.suffix.lower() not in (".html", ".htm"):
             path = path.with_name(f"{path.name}.html")
         settings.setValue(FOLDER_SETTING, str(path.parent))
-        try:
-            self._job = self.logic.startReport(
+        self._job = self.status.attempt(
+            "The report",
+            lambda: self.logic.startReport(
                 self._node,
                 path,
                 entered=self._entered(),
                 onProgress=self.status.showProgress,
                 onFinished=self._finished,
                 onError=self._failed,
-            )
-        except InputError as problem:
-            self.status.say(str(problem), True)
-            return
-        self.status.showProgress("writing the report", 0, 0)
+            ),
+        )
+        if self._job is not None:
+            self.status.showProgress("writing the report", 0, 0)
         self.show(self._node)
 
     def _finished(self, job: Any) -> None:

@@ -1,9 +1,12 @@
 """The panel's status line, progress bar and log."""
 
+import logging
 import math
 import time
 from collections.abc import Callable
 from typing import Any
+
+from ICHWeakSegLib.ct.errors import InputError
 
 # Readable on a light and on a dark window.
 ERROR_ON_LIGHT, ERROR_ON_DARK = "#b3261e", "#ff9b8f"
@@ -26,6 +29,17 @@ class StatusPanel:
         label.styleSheet = f"color: {errorColor(label)}" if error else ""
         label.text = sentence
         label.visible = bool(sentence)
+
+    def attempt(self, what: str, start: Callable[[], Any]) -> Any:
+        """What `start` returns; where it raises, a sentence here and None."""
+        try:
+            return start()
+        except InputError as problem:
+            self.say(str(problem), True)
+        except Exception as problem:
+            logging.exception("%s could not start", what)
+            self.say(f"{what} could not start ({problem}); see Slicer's log.", True)
+        return None
 
     def showProgress(self, stage: str, done: int, total: int) -> None:
         """Show how far a stage is; a total of 1 or less has no counts."""

@@ -5,7 +5,7 @@ import pytest
 import slicer
 from widget_tools import ScriptedWorker, node_ids
 
-from ICHWeakSegSlicer import followups
+from ICHWeakSegSlicer import followups, segmentations
 
 
 @pytest.fixture
@@ -58,6 +58,23 @@ def test_two_scans_are_compared(two):
     panel.ui.compareButton.click()
     panel.finish()
     assert node_ids(slicer.mrmlScene) == nodes
+    # Figures of masks that have changed are told to be old.
+    assert "has changed since" not in panel.ui.followUpLabel.text
+    one = segmentations.ourSegmentIds(before)[0]
+    kept = slicer.util.arrayFromSegmentBinaryLabelmap(before, one, first.node).copy()
+    less = kept.copy()
+    less[: less.shape[0] // 2] = 0
+    slicer.util.updateSegmentBinaryLabelmapFromArray(less, before, one, first.node)
+    panel.widget.refresh()
+    assert "has changed since" in panel.ui.followUpLabel.text
+    slicer.util.updateSegmentBinaryLabelmapFromArray(kept, before, one, first.node)
+    panel.widget.refresh()
+    assert "has changed since" not in panel.ui.followUpLabel.text
+    # Those of another pair are not shown at all.
+    panel.ui.beforeSegmentationSelector.setCurrentNode(None)
+    panel.settle()
+    assert "mL before" not in panel.ui.followUpLabel.text
+    assert "Choose the segmentation of the baseline CT." in panel.ui.followUpLabel.text
     # The other way round is another comparison.
     panel.ui.beforeSegmentationSelector.setCurrentNode(after)
     panel.ui.afterSegmentationSelector.setCurrentNode(before)

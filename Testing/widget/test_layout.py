@@ -6,9 +6,9 @@ from xml.etree import ElementTree
 
 import pytest
 from conftest import ROOT
-from PySide6 import QtCore, QtGui
+from PySide6 import QtCore, QtGui, QtTest
 from standins.pythonqt import QtWidgets
-from widget_tools import Panel
+from widget_tools import Panel, ScriptedWorker
 
 UI = ROOT / "ICHWeakSeg" / "Resources" / "UI" / "ICHWeakSeg.ui"
 CONTROLS = ("QPushButton", "QToolButton", "QComboBox", "QCheckBox", "QDoubleSpinBox", "ctkSliderWidget")
@@ -78,6 +78,39 @@ def test_no_two_mnemonics_are_the_same():
             keys.setdefault(found.group(1).lower(), []).append(name)
     # Cancel takes the place of Segment and Install.
     assert {key: names for key, names in keys.items() if len(names) > 1} == {}
+
+
+def test_none_takes_a_letter_of_slicers_menus():
+    # &File, &Edit, &View, &Help.
+    for name, one in elements().items():
+        found = re.search(r"&(\w)", value(one, "text") or "")
+        assert found is None or found.group(1).lower() not in "fevh", name
+
+
+def test_the_shortcut_of_cancel_cancels(panel, add_head, wait):
+    add_head()
+    panel.settle()
+    worker = ScriptedWorker(lambda request: [])
+    panel.start(worker)
+    panel.widget.parent.activateWindow()
+    wait(lambda: panel.widget.parent.isActiveWindow)
+    QtTest.QTest.keyClick(panel.widget.parent, QtCore.Qt.Key_C, QtCore.Qt.AltModifier)
+    # A button pressed by its shortcut shows that for a moment.
+    wait(lambda: worker.killed, 5)
+    assert "Cancelled" in panel.ui.statusLabel.text
+
+
+def test_the_card_keeps_its_place_when_the_scene_changes(panel, add_head):
+    add_head()
+    panel.settle()
+    panel.ui.modelDetailsButton.click()
+    bar = panel.ui.modelText.verticalScrollBar()
+    bar.setValue(bar.maximum)
+    assert bar.value > 0
+    place = bar.value
+    add_head("Next head")
+    panel.settle()
+    assert bar.value == place
 
 
 def test_tab_goes_from_top_to_bottom_through_everything(panel):

@@ -221,3 +221,15 @@ def test_a_chosen_lesion_table_takes_the_rows(warm, add_head):
     assert warm.parameters.outputLesionTable is table
     assert lesiontables.lesionTableOf(warm.segmentation) is table
     assert cells(warm)
+
+
+def test_a_narrow_panel_hides_no_row(measured):
+    panel, *_ = measured
+    table = panel.ui.lesionsTable
+    for width in (700, 300):
+        panel.widget.parent.resize(width, 900)
+        panel.application.processEvents()
+        panel.widget.refresh()
+        panel.application.processEvents()
+        last = table.visualItemRect(table.item(table.rowCount - 1, 0))
+        assert last.bottom() <= table.viewport().height, width

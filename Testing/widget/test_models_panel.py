@@ -1,6 +1,8 @@
 """The folder of own models, and removing what was downloaded."""
 
 import os
+import shutil
+from pathlib import Path
 
 import slicer
 from PySide6 import QtCore
@@ -23,7 +25,9 @@ def answer_dialog(tick=(), press="&Remove"):
         seen["ticked"] = [box.text for box in boxes if box.checked]
         seen["text"] = dialog.findChildren(QtWidgets.QLabel)[0].text
         for box in boxes:
-            if box.text.split(" ")[0] in tick:
+            name = box.text.split(" ")[0]
+            # Of two with one name: "name:folder".
+            if name in tick or f"{name}:{Path(box.toolTip).name}" in tick:
                 box.click()
         next(b for b in dialog.findChildren(QtWidgets.QPushButton) if b.text == press).click()
 
@@ -45,6 +49,40 @@ def test_removes_only_what_is_ticked(panel, tmp_path):
     assert sorted(path.name for path in folder.iterdir()) == ["one"]
     assert "two" in panel.ui.statusLabel.text
     assert texts(panel.ui.modelSelector) == ["starter", "starter-hgi-sam", "one"]
+
+
+def test_of_two_with_one_name_the_ticked_one_goes(panel, tmp_path):
+    folder = own_models(tmp_path)
+    for name in ("x", "y"):
+        (copy_starter(folder, name) / "model.json").write_bytes(
+            (copy_starter(folder, "mine") / "model.json").read_bytes()
+        )
+        shutil.rmtree(folder / "mine")
+    panel.widget.enter()
+    names = texts(panel.ui.modelSelector)
+    assert names[2:] == ["mine", f"mine (in {folder})"]
+    seen = answer_dialog(["mine:y"])
+    panel.ui.removeFilesButton.click()
+    assert [text.split("folder ")[1] for text in seen["boxes"]] == ["x)", "y)"]
+    assert [path.name for path in folder.iterdir()] == ["x"]
+
+
+def test_a_model_without_its_weights_cannot_be_used(panel, add_head, tmp_path):
+    add_head()
+    (copy_starter(own_models(tmp_path), "torn") / "weights.safetensors").unlink()
+    panel.widget.enter()
+    panel.settle()
+    panel.choose(panel.ui.modelSelector, "torn")
+    assert not panel.ui.runButton.enabled
+    assert "weights.safetensors" in panel.ui.reasonLabel.text
+
+
+def test_a_file_is_no_folder_of_models(panel, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("ICHWEAKSEG_MODELS", str(tmp_path / "file"))
+    panel.widget.models.refresh()
+    assert not panel.ui.openModelsButton.enabled
+    assert "is a file" in panel.ui.openModelsButton.toolTip
 
 
 def test_cancel_removes_nothing(panel, tmp_path):

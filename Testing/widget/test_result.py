@@ -28,7 +28,7 @@ def shown(panel, load_ct):
         panel.settle()
         panel.widget.result.remember(segmentation, result)
         panel.parameters.outputSegmentation = segmentation
-        panel.settle()
+        panel.widget.refresh()
         return loaded, segmentation, result
 
     return show

@@ -155,7 +155,7 @@ def test_the_advanced_settings_reach_the_worker(panel, add_head):
     outputs = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Mine")
     panel.settle()
     worker = ScriptedWorker(silent)
-    panel.choose(panel.ui.methodSelector, "grad-cam")
+    panel.choose(panel.ui.methodSelector, "Grad-CAM")
     panel.choose(panel.ui.refineSelector, "Map alone")
     panel.choose(panel.ui.deviceSelector, "CPU")
     assert not panel.ui.sensitivitySpin.enabled
@@ -184,7 +184,7 @@ def test_the_advanced_settings_reach_the_worker(panel, add_head):
 def test_what_was_chosen_is_saved_with_the_scene(panel, add_head):
     add_head()
     panel.settle()
-    panel.choose(panel.ui.methodSelector, "layer-cam")
+    panel.choose(panel.ui.methodSelector, "LayerCAM")
     panel.ui.sensitivityCheck.click()
     panel.ui.sensitivitySpin.value = 0.8
     node = slicer.mrmlScene.GetSingletonNode("ICHWeakSeg", "vtkMRMLScriptedModuleNode")
