@@ -185,8 +185,10 @@ def segment(
             model = load_model(model, method=method)
         settings = Settings.of(model.card, method, refine, threshold, sensitivity)
 
-        step("brain mask")
-        head = head or Head.of(ct)
+        if head is None:
+            head = Head.of(ct, lambda done, total: step("brain mask", done, total))
+        else:
+            step("brain mask")
         grid, brain = head.grid, head.brain
         source = NetworkInput(grid, brain, model.card.preprocessing)
         seen = Seen(model.card, settings, source, _slab_gate(gate, source))

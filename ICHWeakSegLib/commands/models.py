@@ -17,7 +17,7 @@ def add_to(commands: argparse._SubParsersAction) -> None:
         ("remove", _remove, "remove a model from the user's folder"),
     ):
         action = actions.add_parser(name, help=text)
-        action.add_argument("name", metavar="NAME|DIR" if name != "remove" else "NAME")
+        action.add_argument("name", metavar="NAME|DIR")
         action.set_defaults(run=run)
     action = actions.add_parser("import", help="make a model package from published weights")
     action.add_argument("file", metavar="FILE", help="the authors' .pth file")
@@ -41,16 +41,23 @@ def _list(_: argparse.Namespace) -> None:
             print(f"{model.name:20} {model.origin:8} cannot be used: {model.problem}")
         else:
             size = model.card.weights.bytes / 1e6 if model.card.weights else 0
-            hidden = f"  (hidden by the bundled one: use its folder {model.folder})" if model.hidden else ""
+            hidden = (
+                f"  (hidden by another of this name: use its folder {model.folder})" if model.hidden else ""
+            )
             facts = f"{model.name:20} {model.origin:8} {model.card.version:10} {size:6.1f} MB"
-            print(f"{facts}  {model.card.description}{hidden}")
+            what = f"cannot be used: {model.problem}" if model.problem else model.card.description
+            print(f"{facts}  {what}{hidden}")
     print(f"Your own models belong in {user_folder()}.")
 
 
 def _info(options: argparse.Namespace) -> None:
     from ICHWeakSegLib.models import describe, find_model
 
-    print(describe(find_model(options.name).card))
+    found = find_model(options.name, usable=False)
+    if found.card is not None:
+        print(describe(found.card))
+    if found.problem:
+        raise InputError(found.problem)
 
 
 def _verify(options: argparse.Namespace) -> None:

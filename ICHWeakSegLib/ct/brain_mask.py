@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -14,6 +15,9 @@ CLOSING_MM = (0.0, 2.0, 4.0, 7.0, 11.0)
 SMALLEST_CAVITY_MM2 = 150.0
 STAGE_STEP_MM = 5.0
 PAD = 2
+
+# Told how many slices were searched, and of how many; it may raise to stop the work.
+Progress = Callable[[int, int], None]
 
 
 class AxialSlices(Protocol):
@@ -39,9 +43,10 @@ class BrainMask:
 
     Args:
         slices: axial CT (an `AxialGrid`), slice 0 inferior, rows anterior to posterior.
+        progress: told before each slice that is searched, of many thin ones not all, and at the end.
     """
 
-    def __init__(self, slices: AxialSlices) -> None:
+    def __init__(self, slices: AxialSlices, progress: Progress | None = None) -> None:
         self._slices = slices
         spacing = slices.spacing_mm
         positions = np.asarray(slices.positions_mm, float)
@@ -53,7 +58,13 @@ class BrainMask:
         stride = max(1, int(STAGE_STEP_MM / 2 / max(step, 1e-3)))
         count = len(positions)
         self._chosen = np.arange(stride // 2, count, stride) if count > stride else np.array([count // 2])
-        planes = [self._plane(index, stride, pixel) for index in self._chosen]
+        planes: list[_Plane] = []
+        for index in self._chosen:
+            if progress:
+                progress(len(planes), len(self._chosen))
+            planes.append(self._plane(index, stride, pixel))
+        if progress:
+            progress(len(planes), len(planes))
         self._coarse = _carry(planes, positions[self._chosen], pixel)
         self._last: tuple[int, np.ndarray] | None = None
 

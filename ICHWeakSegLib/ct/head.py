@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ICHWeakSegLib.ct.axial import AxialGrid
-from ICHWeakSegLib.ct.brain_mask import AxialSlices, BrainMask
+from ICHWeakSegLib.ct.brain_mask import AxialSlices, BrainMask, Progress
 from ICHWeakSegLib.ct.errors import InputError
 from ICHWeakSegLib.ct.volume import CT
 
@@ -31,14 +31,18 @@ class Head:
     brain: BrainMask
 
     @classmethod
-    def of(cls, ct: CT) -> Head:
+    def of(cls, ct: CT, progress: Progress | None = None) -> Head:
         """The head on a CT.
+
+        Args:
+            ct: the CT.
+            progress: told how many slices were searched for brain, and of how many; it may raise to stop.
 
         Raises:
             InputError: no skull with brain inside was found.
         """
         grid = AxialGrid(ct)
-        brain = _KeptMask(grid)
+        brain = _KeptMask(grid, progress)
         if brain.empty:
             raise InputError(
                 f"{ct.source or 'The CT'} shows no skull with brain inside; give a head CT in HU that includes "
@@ -50,8 +54,8 @@ class Head:
 class _KeptMask(BrainMask):
     """A brain mask that makes each slice once and keeps it as bits: 32 kB for 512 x 512 pixels."""
 
-    def __init__(self, slices: AxialSlices) -> None:
-        super().__init__(slices)
+    def __init__(self, slices: AxialSlices, progress: Progress | None = None) -> None:
+        super().__init__(slices, progress)
         self._bits: dict[int, np.ndarray] = {}
         self._shape = slices.slice_hu(0).shape
 

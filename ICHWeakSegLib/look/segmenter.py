@@ -14,10 +14,14 @@ if TYPE_CHECKING:
 def look_with_segmenter(network: Segmenter, seen: Seen, step: Step) -> None:
     """Fill probabilities, positive slabs and their maps."""
     todo, squares = seen.slabs(), {}
-    for done, (slab, square, score) in enumerate(
-        segmenter_passes(network, seen.source, todo, notice=seen.notice)
-    ):
-        step(LOOKING, done, len(todo))
+    passes = segmenter_passes(
+        network,
+        seen.source,
+        todo,
+        notice=seen.notice,
+        progress=lambda done, total: step(LOOKING, done, total),
+    )
+    for slab, square, score in passes:
         seen.probabilities[slab, seen.card.target] = score
         # Its neighbours have a say about the slab: which maps are wanted is known at the end.
         squares[slab] = square

@@ -1,19 +1,21 @@
 """Where models are kept, and which there are. Needs no torch.
 
-Order: models that came with ICHWeakSeg (bundled) first, then the user's folder. Where both have a model of
-one name, the name means the bundled one; the user's is reached by its folder, and the list says that it is
-hidden. So nothing that a user installs can quietly take the place of a bundled model.
+Order: models that came with ICHWeakSeg (bundled) first, then the user's folder, each by name and folder. Where
+several have one name, the name means the first of them whose card can be read; the others are reached by their
+folders, and the list says that they are hidden. So nothing that a user installs can quietly take the place of a
+bundled model.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ICHWeakSegLib.models.card import CARD_FILE, ModelCard, read_card
 from ICHWeakSegLib.models.sections import ModelError
+from ICHWeakSegLib.models.whole import package_problem
 
 MODELS_VARIABLE = "ICHWEAKSEG_MODELS"
 
@@ -27,8 +29,8 @@ class FoundModel:
         folder: where it lies.
         origin: `bundled` or `user`.
         card: its card; None where broken.
-        problem: why it cannot be used; empty where it can.
-        hidden: a bundled model has the same name, so that this one is reached by its folder only.
+        problem: why it cannot be used, its card or a file beside it being broken; empty where nothing is.
+        hidden: the name means another model, so that this one is reached by its folder only.
     """
 
     name: str
@@ -70,49 +72,54 @@ def user_folder() -> Path:
 
 
 def list_models() -> list[FoundModel]:
-    """All models, bundled ones first, each group by name; broken ones are listed with their problem."""
+    """All models, bundled ones first, each group by name; broken ones are listed with their problem.
+
+    Cheap enough to be asked often: it reads the cards, and of the files beside them their sizes alone.
+    """
     found: list[FoundModel] = []
     places = [(folder, "bundled") for folder in bundled_folders()] + [(user_folder(), "user")]
     for place, origin in places:
-        taken = {model.name for model in found if model.card is not None}
-        group = [_look(folder, origin, taken) for folder in _model_folders(place)]
-        found += sorted(group, key=lambda model: model.name)
+        group = [_look(folder, origin) for folder in _model_folders(place)]
+        found += sorted(group, key=lambda model: (model.name, model.folder.name))
+    meant: dict[str, FoundModel] = {}
+    # One without a card has no name but its folder's: it never hides one that has.
+    for model in sorted(found, key=lambda model: model.card is None):
+        meant.setdefault(model.name, model)
+    return [replace(model, hidden=meant[model.name] is not model) for model in found]
+
+
+def find_model(name_or_dir: str | Path, usable: bool = True) -> FoundModel:
+    """The model of a name or in a folder. A name wins over a folder of that name in the working folder.
+
+    Args:
+        name_or_dir: a name, or a model folder; a Path is always a folder.
+        usable: refuse one with a problem.
+
+    Raises:
+        ModelError: there is none, with a list of those there are; or it cannot be used.
+    """
+    found = _find(name_or_dir)
+    if usable and found.problem:
+        raise ModelError(found.problem)
     return found
 
 
-def find_model(name_or_dir: str | Path) -> FoundModel:
-    """The model of a name or in a folder. A name wins over a folder of that name in the working folder.
-
-    Raises:
-        ModelError: there is none, with a list of those there are; or its card is broken.
-    """
+def _find(name_or_dir: str | Path) -> FoundModel:
     models = list_models()
     wanted = str(name_or_dir)
     by_name = [model for model in models if model.name == wanted and not model.hidden]
-    # A usable model goes before a broken folder of the same name.
-    by_name.sort(key=lambda model: model.card is None)
     if by_name and not isinstance(name_or_dir, Path):
-        return _usable(by_name[0])
+        return by_name[0]
     folder = Path(name_or_dir).expanduser()
     if folder.name == CARD_FILE and folder.is_file():
         folder = folder.parent
     if folder.is_dir():
         resolved = folder.resolve()
         known = [model for model in models if model.folder.resolve() == resolved]
-        return (
-            _usable(known[0])
-            if known
-            else FoundModel(read_card(folder).name, folder, "user", read_card(folder))
-        )
-    names = [model.name for model in models if model.card is not None and not model.hidden]
+        return known[0] if known else _look(folder, "user")
+    names = [model.name for model in models if not model.problem and not model.hidden]
     there = f"there are: {', '.join(names)}" if names else "no model is installed"
     raise ModelError(f"There is no model '{wanted}'; {there}. Own models belong in {user_folder()}.")
-
-
-def _usable(model: FoundModel) -> FoundModel:
-    if model.card is None:
-        raise ModelError(model.problem)
-    return model
 
 
 def _model_folders(place: Path) -> list[Path]:
@@ -123,9 +130,9 @@ def _model_folders(place: Path) -> list[Path]:
         return []
 
 
-def _look(folder: Path, origin: str, taken: set[str]) -> FoundModel:
+def _look(folder: Path, origin: str) -> FoundModel:
     try:
         card = read_card(folder)
     except ModelError as problem:
-        return FoundModel(folder.name, folder, origin, None, str(problem), False)
-    return FoundModel(card.name, folder, origin, card, "", card.name in taken)
+        return FoundModel(folder.name, folder, origin, None, str(problem))
+    return FoundModel(card.name, folder, origin, card, package_problem(folder, card))

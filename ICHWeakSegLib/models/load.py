@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 from ICHWeakSegLib.models.card import CARD_FILE, TOKENIZER_FILE, ModelCard, Weights
 from ICHWeakSegLib.models.further import model_for
 from ICHWeakSegLib.models.sections import ModelError
+from ICHWeakSegLib.models.whole import AGAIN, unreadable, wrong_size
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
-
-_AGAIN = "get the model again"
 
 
 @dataclass
@@ -111,21 +110,16 @@ def read_weight_file(folder: Path, weights: Weights) -> dict[str, torch.Tensor]:
     try:
         # Hash and parse the same bytes, so that what was checked is what runs.
         data = file.read_bytes()
-    except FileNotFoundError:
-        raise ModelError(f"{file} is missing: {_AGAIN}.") from None
     except OSError as problem:
-        raise ModelError(f"{file} cannot be read: {problem}.") from None
+        raise ModelError(unreadable(file, problem)) from None
     if len(data) != weights.bytes:
-        short = "truncated" if len(data) < weights.bytes else "not the card's"
-        raise ModelError(
-            f"{file} is {short}: it has {len(data)} bytes, the card says {weights.bytes}; {_AGAIN}."
-        )
+        raise ModelError(wrong_size(file, len(data), weights))
     if hashlib.sha256(data).hexdigest() != weights.sha256:
-        raise ModelError(f"{file} is damaged: its SHA-256 is not the card's; {_AGAIN}.")
+        raise ModelError(f"{file} is damaged: its SHA-256 is not the card's; {AGAIN}.")
     try:
         tensors = safetensors.torch.load(data)
     except Exception as problem:  # safetensors' own error type is not public in every version
-        raise ModelError(f"{file} is not a safetensors file ({problem}); {_AGAIN}.") from None
+        raise ModelError(f"{file} is not a safetensors file ({problem}); {AGAIN}.") from None
     for key, tensor in tensors.items():
         if tensor.is_floating_point() and tensor.dtype != getattr(torch, weights.dtype):
             found = str(tensor.dtype).removeprefix("torch.")
@@ -141,16 +135,16 @@ def _give_files(network: nn.Module, folder: Path, files: dict[str, str]) -> None
         try:
             data = (folder / name).read_bytes()
         except OSError as problem:
-            raise ModelError(f"{folder / name} cannot be read ({problem}): {_AGAIN}.") from None
+            raise ModelError(f"{folder / name} cannot be read ({problem}): {AGAIN}.") from None
         if hashlib.sha256(data).hexdigest() != sha256:
-            raise ModelError(f"{folder / name} is damaged: its SHA-256 is not the card's; {_AGAIN}.")
+            raise ModelError(f"{folder / name} is damaged: its SHA-256 is not the card's; {AGAIN}.")
         if name != TOKENIZER_FILE:
             continue
         try:
             network.text.set_tokenizer(data.decode("utf-8"))
         except (AttributeError, ValueError) as problem:
             raise ModelError(
-                f"{folder / name} does not fit the model's text encoder ({problem}); {_AGAIN}."
+                f"{folder / name} does not fit the model's text encoder ({problem}); {AGAIN}."
             ) from (problem)
 
 

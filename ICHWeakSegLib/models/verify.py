@@ -43,9 +43,10 @@ def verify_model(name_or_dir: str | Path) -> VerifyReport:
     """Check card, weight file, architecture and one run on an empty slice. Raises nothing for a bad model."""
     report = VerifyReport(str(name_or_dir))
     try:
-        found = find_model(name_or_dir)
-        assert found.card is not None
+        found = find_model(name_or_dir, usable=False)
         report.folder = found.folder
+        if found.card is None:
+            raise ModelError(found.problem)
         report.passed.append("the card is valid")
         read_weights(found.folder, found.card)
         report.passed.append(f"the weights have the card's size and SHA-256 ({found.card.weights.sha256})")

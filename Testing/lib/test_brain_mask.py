@@ -121,6 +121,24 @@ def test_one_slice_at_a_time_equals_the_whole():
         np.testing.assert_array_equal(single[s], whole[s])
 
 
+@pytest.mark.parametrize("thickness", [5, 1])
+def test_tells_how_many_slices_were_searched(thickness):
+    grid, told = AxialGrid(head(thickness).ct), []
+    mask = BrainMask(grid, lambda *counts: told.append(counts))
+    searched = len(told) - 1
+    assert told == [(done, searched) for done in range(searched + 1)]
+    # Of thin slices every other one.
+    assert searched == len(grid.positions_mm) // (2 if thickness == 1 else 1)
+    np.testing.assert_array_equal(mask[12], BrainMask(grid)[12])
+
+    def stop(done, total):
+        if done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        BrainMask(grid, stop)
+
+
 @pytest.mark.parametrize("hu", [-1000, 35], ids=["air", "soft tissue"])
 def test_nothing_without_a_skull(hu):
     case = head()

@@ -514,6 +514,30 @@ class TestModels:
         assert not (tmp_path / "mine").exists()
         assert "Removed" in capsys.readouterr().out
 
+    def test_remove_one_of_two_with_one_name(self, monkeypatch, tmp_path, capsys):
+        monkeypatch.setenv("ICHWEAKSEG_MODELS", str(tmp_path))
+        for folder in ("a", "b"):
+            tiny_model(tmp_path / folder, tiny_card("mine"))
+        assert run("models", "list") == 0
+        first, second, _ = capsys.readouterr().out.splitlines()
+        assert "hidden" not in first
+        assert f"hidden by another of this name: use its folder {tmp_path / 'b'}" in second
+        refused(capsys, "models", "remove", "mine", words=f"{tmp_path / 'a'} or {tmp_path / 'b'}")
+        assert run("models", "remove", tmp_path / "b") == 0
+        assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+    def test_weights_that_are_lost_are_told(self, monkeypatch, tmp_path, capsys):
+        monkeypatch.setenv("ICHWEAKSEG_MODELS", str(tmp_path))
+        folder = tiny_model(tmp_path / "mine", tiny_card("mine"))
+        (folder / "weights.safetensors").unlink()
+        assert run("models", "list") == 0
+        assert f"cannot be used: {folder / 'weights.safetensors'} is missing" in capsys.readouterr().out
+        # The card is shown, and what is wrong.
+        assert run("models", "info", "mine") == 2
+        said = capsys.readouterr()
+        assert said.out.startswith("mine 0.1")
+        assert "weights.safetensors is missing" in said.err
+
     def test_bundled_models_stay(self, monkeypatch, tmp_path, capsys):
         tiny_model(tmp_path / "ours", tiny_card("ours"))
         monkeypatch.setattr(find_module, "bundled_folders", lambda: [tmp_path])

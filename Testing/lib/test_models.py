@@ -20,6 +20,8 @@ from ICHWeakSegLib.models import (
     ModelCard,
     ModelError,
     OperatingPoint,
+    PrognosisPart,
+    SegmenterPart,
     Training,
     card_from_dict,
     card_to_dict,
@@ -35,6 +37,7 @@ from ICHWeakSegLib.models import (
 )
 from ICHWeakSegLib.models import find as find_module
 from ICHWeakSegLib.models.build import build_network
+from ICHWeakSegLib.models.whole import package_problem
 
 TINY = {
     "img_size": 32,
@@ -214,6 +217,95 @@ class TestFind:
         assert find_model("tiny").origin == "bundled"
         assert [(m.origin, m.hidden) for m in list_models()] == [("bundled", False), ("user", True)]
         assert load_model(user / "tiny").folder == user / "tiny"
+
+    def test_of_two_own_models_with_one_name_the_later_folder_is_hidden(self, package, places):
+        user, _ = places
+        # Made in another order than that of their names.
+        for name in ("zebra", "ape", "newt"):
+            shutil.copytree(user / "tiny", user / name)
+        shutil.rmtree(user / "tiny")
+        assert [(m.folder.name, m.hidden) for m in list_models()] == [
+            ("ape", False),
+            ("newt", True),
+            ("zebra", True),
+        ]
+        assert find_model("tiny").folder == user / "ape"
+        assert find_model(user / "zebra").folder == user / "zebra"
+        assert find_model(str(user / "newt")).folder == user / "newt"
+
+    def test_a_broken_card_hides_no_model_of_its_folders_name(self, package, places):
+        user, bundled = places
+        (user / "tiny").rename(user / "whole")
+        for place in (user, bundled):
+            (place / "tiny").mkdir()
+            (place / "tiny" / "model.json").write_text("{")
+        assert find_model("tiny").folder == user / "whole"
+        assert [(m.folder, m.hidden) for m in list_models()] == [
+            (bundled / "tiny", True),
+            (user / "tiny", True),
+            (user / "whole", False),
+        ]
+
+    def test_a_file_where_the_users_folder_should_be(self, tmp_path, monkeypatch):
+        (tmp_path / "file").write_text("")
+        monkeypatch.setenv("ICHWEAKSEG_MODELS", str(tmp_path / "file"))
+        assert list_models() == []
+        with pytest.raises(ModelError, match="no model is installed"):
+            find_model("tiny")
+        with pytest.raises(ModelError, match="cannot be written"):
+            save_model(tmp_path / "file" / "new", tiny_card("new"), build_network(tiny_card().architecture))
+
+    @pytest.mark.parametrize("part", ["weights", "segmenter"])
+    @pytest.mark.parametrize(
+        ("hurt", "reason"),
+        [
+            (lambda file: file.unlink(), "is missing: get the model again"),
+            (lambda file: file.write_bytes(b"version https://git-lfs.github.com"), "is truncated"),
+            (lambda file: file.write_bytes(file.read_bytes() + b" "), "is not the card's"),
+        ],
+        ids=["missing", "shorter", "longer"],
+    )
+    def test_files_that_are_not_the_cards_are_told_without_a_run(self, places, part, hurt, reason):
+        user, _ = places
+        card, network = tiny_card(), build_network(tiny_card().architecture)
+        second = SegmenterPart({"kind": "unet"})
+        save_model(user / "tiny", replace(card, segmenter=second), network, segmenter=network)
+        assert not list_models()[0].problem
+        hurt(user / "tiny" / f"{part}.safetensors")
+        (found,) = list_models()
+        assert found.card.name == found.name == "tiny"
+        assert found.problem.startswith(f"{user / 'tiny' / part}.safetensors {reason}")
+        assert "\n" not in found.problem
+        for way in ("tiny", user / "tiny", str(user / "tiny")):
+            with pytest.raises(ModelError) as caught:
+                find_model(way)
+            assert str(caught.value) == found.problem
+        assert find_model("tiny", usable=False) == found
+        with pytest.raises(ModelError, match=r"no model 'other'; no model is installed"):
+            find_model("other")
+        report = verify_model("tiny")
+        assert (report.folder, report.problem) == (user / "tiny", found.problem)
+        assert report.passed[0] == "the card is valid"
+
+    def test_a_name_stays_with_its_package_when_weights_are_lost(self, package, places):
+        user, bundled = places
+        shutil.copytree(user / "tiny", bundled / "tiny")
+        (bundled / "tiny" / "weights.safetensors").unlink()
+        assert [bool(m.problem) for m in list_models()] == [True, False]
+        with pytest.raises(ModelError, match="is missing"):
+            find_model("tiny")
+
+    def test_a_card_without_weights_and_a_missing_tokenizer(self, package):
+        folder, _ = package
+        card = find_model("tiny").card
+        assert package_problem(folder, card) == ""
+        assert "field 'weights' is missing" in package_problem(folder, replace(card, weights=None))
+        second = replace(card, segmenter=SegmenterPart({}))
+        assert "'segmenter.weights' is missing" in package_problem(folder, second)
+        reads = replace(card, prognosis=PrognosisPart({}, {}, files={"tokenizer.json": "0" * 64}))
+        assert "tokenizer.json is missing" in package_problem(folder, reads)
+        (folder / "tokenizer.json").write_text("{}")
+        assert package_problem(folder, reads) == ""
 
     def test_unknown_name_lists_what_there_is(self, package):
         with pytest.raises(ModelError, match=r"no model 'large'; there are: tiny\."):
@@ -546,6 +638,62 @@ class TestRemove:
 
     def test_broken_one(self, package):
         (package[0] / "model.json").write_text("{")
+        remove_model("tiny")
+        assert list_models() == []
+
+    def test_of_two_with_one_name_the_folder_says_which(self, package, places):
+        user, _ = places
+        for name in ("ape", "newt"):
+            shutil.copytree(user / "tiny", user / name)
+        with pytest.raises(ModelError, match="3 models of yours are named tiny") as caught:
+            remove_model("tiny")
+        for name in ("ape", "newt", "tiny"):
+            assert str(user / name) in str(caught.value)
+        assert "\n" not in str(caught.value)
+        assert remove_model(user / "newt") == user / "newt"
+        # As text it is the folder, too: no model has such a name.
+        assert remove_model(str(user / "tiny")) == user / "tiny"
+        assert [path.name for path in user.iterdir()] == ["ape"]
+        assert remove_model("tiny") == user / "ape"
+
+    def test_a_path_is_never_a_name(self, package, places, monkeypatch):
+        user, _ = places
+        (user / "tiny").rename(user / "folder")
+        shutil.copytree(user / "folder", user / "other")
+        card = user / "other" / "model.json"
+        card.write_text(card.read_text().replace('"tiny"', '"folder"'))
+        with pytest.raises(ModelError, match="no model 'tiny'"):
+            remove_model(Path("tiny"))
+        monkeypatch.chdir(user)
+        # Text is a name first.
+        assert remove_model("folder") == user / "other"
+        assert remove_model(Path("folder")) == user / "folder"
+
+    def test_a_bundled_one_by_its_folder(self, package, places):
+        shutil.move(places[0] / "tiny", places[1] / "tiny")
+        with pytest.raises(ModelError, match="Model tiny came with ICHWeakSeg and cannot be removed"):
+            remove_model(places[1] / "tiny")
+
+    def test_no_text_is_no_model(self, package, monkeypatch):
+        monkeypatch.chdir(package[0])
+        with pytest.raises(ModelError):
+            remove_model("")
+        assert package[0].is_dir()
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
+    def test_a_link_goes_and_what_it_leads_to_stays(self, package, places, tmp_path):
+        user, _ = places
+        (user / "tiny").rename(tmp_path / "far")
+        for name in ("one", "two"):
+            (user / name).symlink_to(tmp_path / "far", target_is_directory=True)
+        with pytest.raises(ModelError, match="only models there"):
+            remove_model(tmp_path / "far")
+        assert remove_model(user / "two") == user / "two"
+        assert [path.name for path in user.iterdir()] == ["one"]
+        assert (tmp_path / "far" / "model.json").is_file()
+
+    def test_without_its_weights(self, package):
+        (package[0] / "weights.safetensors").unlink()
         remove_model("tiny")
         assert list_models() == []
 

@@ -11,7 +11,7 @@ import torch
 from phantom_heads import head
 from tiny_models import tiny_card, tiny_model
 
-from ICHWeakSegLib import InputError, load_model, segment
+from ICHWeakSegLib import CT, InputError, load_model, segment
 from ICHWeakSegLib.look.neighbours import smooth_over_slices
 from ICHWeakSegLib.models import (
     Architecture,
@@ -27,6 +27,7 @@ from ICHWeakSegLib.models import (
 from ICHWeakSegLib.networks.segmenter import Segmenter
 from ICHWeakSegLib.networks.sequence_classifier import SequenceClassifier
 from ICHWeakSegLib.recut import StoredCase
+from ICHWeakSegLib.segment import Cancelled
 
 NARROW = {"channels": [8, 8, 16, 16], "layers": [1, 1, 1, 1]}
 UNET = {"kind": "basic-unet", "features": [8, 8, 8, 8, 8, 8], "context": 1, "mirror": True}
@@ -69,6 +70,45 @@ def segmenter(models):
     )
     save_model(models / "segmenter", card, network)
     return load_model(models / "segmenter")
+
+
+class TestProgress:
+    """A segmenter tells how far it is while it works, not when all is done."""
+
+    @pytest.fixture(scope="class")
+    def sixteen(self, case):
+        """16 slices, all with brain."""
+        first = int(np.flatnonzero(case.brain.any(axis=(1, 2)))[2])
+        return CT(case.ct.hu[first : first + 16], case.ct.ijk_to_ras)
+
+    @pytest.fixture
+    def passed(self, segmenter):
+        """Slabs of each pass of the network so far."""
+        passed = []
+        handle = segmenter.network.register_forward_hook(lambda module, given, out: passed.append(len(out)))
+        yield passed
+        handle.remove()
+
+    def test_counts_grow_as_the_network_works(self, sixteen, segmenter, passed):
+        told = []
+
+        def progress(stage, done, total):
+            if stage == "classifying and localizing":
+                told.append((done, total, sum(passed)))
+
+        segment(sixteen, segmenter, device="cpu", progress=progress)
+        done = [count for count, _, _ in told]
+        assert told[0] == (0, 16, 0)
+        assert told[-1] == (16, 16, 16)
+        assert {total for _, total, _ in told} == {16}
+        assert all(count == so_far for count, _, so_far in told)
+        assert len(set(done)) >= 4
+        assert max(np.diff(done)) <= 4
+
+    def test_cancelled_between_two_batches(self, sixteen, segmenter, passed):
+        with pytest.raises(Cancelled):
+            segment(sixteen, segmenter, device="cpu", cancelled=lambda: len(passed) >= 2)
+        assert len(passed) == 2
 
 
 class TestNeighbours:

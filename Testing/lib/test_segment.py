@@ -393,7 +393,18 @@ class TestProgress:
         assert counted[-1][0] == counted[-1][1] == 6
         assert [done for done, _ in counted] == sorted(done for done, _ in counted)
 
-    @pytest.mark.parametrize("asked", [1, 3, 7])
+    def test_brain_mask_slice_by_slice(self, few, tiny):
+        seen = []
+        segment(few.ct, tiny, progress=lambda *step: seen.append(step))
+        counted = [(done, total) for stage, done, total in seen if stage == "brain mask"]
+        assert counted == [(done, 6) for done in range(7)]
+        # One that is there already takes no time.
+        seen.clear()
+        segment(few.ct, tiny, head=Head.of(few.ct), progress=lambda *step: seen.append(step))
+        assert seen[0] == ("brain mask", 0, 1)
+        assert seen[1][0] == "classifying and localizing"
+
+    @pytest.mark.parametrize("asked", [1, 3, 10])
     def test_cancel(self, asked, few, tiny):
         count = 0
 

@@ -15,6 +15,7 @@ from ICHWeakSegLib.ct import AxialGrid
 from ICHWeakSegLib.ct.brain_mask import BrainMask
 from ICHWeakSegLib.ct.errors import InputError
 from ICHWeakSegLib.ct.network_input import NetworkInput, Preprocessing
+from ICHWeakSegLib.localize import segmenter_maps
 from ICHWeakSegLib.localize.segmenter_maps import segmenter_passes, segmenter_probabilities, slice_scores
 from ICHWeakSegLib.networks.segmenter import (
     NEVER,
@@ -286,7 +287,33 @@ def test_maps_and_scores_of_a_ct():
     np.testing.assert_allclose(alone[1], squares[slabs[14]], atol=1e-5)
 
 
-def test_maps_retreat_when_memory_runs_out():
+def test_batches_are_small_on_a_cpu_and_counted(monkeypatch):
+    monkeypatch.setattr(segmenter_maps, "BATCH", 4)
+    case = cropped_cases(1)[0]
+    case.brain[[1, 3, 7]] = False
+    network, told, passed = tiny(context=1, mirror=True, top_k=5), [], []
+    network.register_forward_hook(lambda module, given, logits: passed.append(len(logits)))
+
+    def progress(done, total):
+        told.append((done, total, sum(passed)))
+
+    slabs = [7, 6, 5, 4, 0, 1, 2, 3]
+    found = list(segmenter_passes(network, CroppedPlanes(case), slabs, SMALL, progress=progress))
+    assert [slab for slab, _, _ in found] == slabs
+    assert passed == [2, 1, 2]
+    # Those without brain count with the ones before them.
+    assert told == [(0, 8, 0), (3, 8, 2), (4, 8, 3), (4, 8, 3), (8, 8, 5)]
+
+    monkeypatch.setattr(segmenter_maps, "BATCH", 16)
+    monkeypatch.setattr(segmenter_maps, "CPU_BATCH", 16)
+    for one, other in zip(found, segmenter_passes(network, CroppedPlanes(case), slabs, SMALL), strict=True):
+        np.testing.assert_allclose(one[1], other[1], atol=1e-6)
+        assert one[2] == pytest.approx(other[2], abs=1e-6)
+    assert passed == [2, 1, 2, 5]
+
+
+def test_maps_retreat_when_memory_runs_out(monkeypatch):
+    monkeypatch.setattr(segmenter_maps, "CPU_BATCH", 8)
     network = tiny()
     case = cropped_cases(1)[0]
     wanted = slice_scores(network, CroppedPlanes(case), range(8), SMALL)
@@ -301,6 +328,17 @@ def test_maps_retreat_when_memory_runs_out():
     found = slice_scores(network, CroppedPlanes(case), range(8), SMALL, said.append)
     np.testing.assert_allclose(found, wanted, atol=1e-6)
     assert len(said) == 2
+    told = []
+    passes = segmenter_passes(
+        network,
+        CroppedPlanes(case),
+        range(8),
+        SMALL,
+        lambda sentence: None,
+        lambda done, total: told.append(done),
+    )
+    assert [slab for slab, _, _ in passes] == list(range(8))
+    assert told == [0, 2, 4, 6, 8]
 
 
 # Slices and losses
