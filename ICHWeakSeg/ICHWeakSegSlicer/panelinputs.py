@@ -56,7 +56,7 @@ class InputsPanel:
             # A model whose name is taken is reached by its folder.
             key = str(model.folder) if model.hidden else model.name
             self._problems[key], self._cards[key] = model.problem, model.card
-            name = f"{model.name} (in {model.folder.parent})" if model.hidden else model.name
+            name = f"{model.name} (own, folder {model.folder.name})" if model.hidden else model.name
             entries.append((name, key, model.problem or model.card.description))
         wanted = chosen or DEFAULT_MODEL
         if wanted not in self._problems:

@@ -222,7 +222,9 @@ class QuestionLogic:
         from ICHWeakSegLib.models import list_models
 
         return [
-            model for model in list_models() if model.card is not None and model.card.prognosis is not None
+            model
+            for model in list_models()
+            if not model.problem and model.card is not None and model.card.prognosis is not None
         ]
 
     def startPrognosis(

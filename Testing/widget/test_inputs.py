@@ -125,7 +125,7 @@ def test_own_models_broken_and_hidden_ones(panel, add_head, tmp_path):
     panel.choose(panel.ui.modelSelector, "mine")
     assert panel.parameters.model == "mine"
     assert panel.ui.runButton.enabled
-    panel.choose(panel.ui.modelSelector, f"starter (in {folder})")
+    panel.choose(panel.ui.modelSelector, "starter (own, folder starter)")
     assert panel.parameters.model == str(hidden)
     panel.choose(panel.ui.modelSelector, "broken")
     assert not panel.ui.runButton.enabled

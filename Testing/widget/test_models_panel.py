@@ -60,7 +60,7 @@ def test_of_two_with_one_name_the_ticked_one_goes(panel, tmp_path):
         shutil.rmtree(folder / "mine")
     panel.widget.enter()
     names = texts(panel.ui.modelSelector)
-    assert names[2:] == ["mine", f"mine (in {folder})"]
+    assert names[2:] == ["mine", "mine (own, folder y)"]
     seen = answer_dialog(["mine:y"])
     panel.ui.removeFilesButton.click()
     assert [text.split("folder ")[1] for text in seen["boxes"]] == ["x)", "y)"]
