@@ -166,7 +166,8 @@ def main(folder: Path) -> None:
     panel.widget.status._left._clock = lambda: clock[0]
     for done in (0, 14):
         worker.tell({"event": "progress", "stage": "classifying and localizing", "done": done, "total": 27})
-        panel.settle()
+        while f"{done} of 27" not in ui.statusLabel.text:
+            application.processEvents()
         clock[0] += 6
     camera.save("6_running")
     sentence = (

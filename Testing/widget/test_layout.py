@@ -186,3 +186,19 @@ def test_no_colour_stands_in_the_ui_file():
     text = UI.read_text("utf-8")
     assert "<color" not in text
     assert "styleSheet" not in text
+
+
+def test_long_sentences_do_not_widen_the_panel(panel):
+    """A section of ctk is never narrower than its contents would like to be, and Slicer's panel has 350 pixels."""
+    text = "A sentence that is far too long for one line of a narrow panel, and that goes on. " * 6
+    show_all(panel)
+    for name, one in elements().items():
+        if value(one, "wordWrap") == "true":
+            getattr(panel.ui, name).text = text
+    panel.application.processEvents()
+    wide = {
+        name: getattr(panel.ui, name).sizeHint().width()
+        for name, one in elements().items()
+        if one.get("class") == "ctkCollapsibleButton"
+    }
+    assert max(wide.values()) <= 340, wide
