@@ -6,6 +6,7 @@ Slicer's own CMake files are stand-ins here: its macro only notes what it is giv
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import struct
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+RAW = "https://raw.githubusercontent.com/"
 # The properties of slicer-extension-catalog-entry-schema-v1.0.1.json; it allows no others.
 PROPERTIES = {
     "$schema": str,
@@ -30,13 +32,17 @@ LISTS = """
 project(outer NONE)
 # Our own file asks for compilers that a module of Python alone does not need.
 macro(project name)
-  set(PROJECT_NAME ${{name}})
+  _project(${{name}} NONE)
 endmacro()
 function(slicerMacroBuildScriptedModule)
   cmake_parse_arguments(GIVEN "WITH_GENERIC_TESTS" "NAME" "SCRIPTS;RESOURCES" ${{ARGN}})
   file(APPEND "{noted}" "${{GIVEN_NAME}}|${{CMAKE_CURRENT_SOURCE_DIR}}|${{GIVEN_SCRIPTS}}|${{GIVEN_RESOURCES}}\\n")
 endfunction()
-set(BUILD_TESTING OFF)
+function(slicer_add_python_unittest)
+  cmake_parse_arguments(GIVEN "" "SCRIPT" "" ${{ARGN}})
+  file(APPEND "{noted}" "SCRIPT=${{GIVEN_SCRIPT}}\\n")
+endfunction()
+set(BUILD_TESTING ON)
 add_subdirectory("{root}" ours)
 """
 NAMES = ("HOMEPAGE", "CATEGORY", "ICONURL", "SCREENSHOTURLS", "DESCRIPTION", "DEPENDS", "CONTRIBUTORS")
@@ -100,9 +106,14 @@ def test_the_catalog_entry_and_cmake_say_the_same(entry, build):
     assert variables["CONTRIBUTORS"]
 
 
+def raw_start(entry):
+    """What the address of a file of the repository begins with."""
+    return f"{RAW}{entry['scm_url'].removeprefix('https://github.com/')}/{entry['scm_revision']}/"
+
+
 def test_icon_and_screenshots_are_files_of_the_repository(entry, build):
     variables, _ = build
-    start = f"{entry['scm_url']}/raw/{entry['scm_revision']}/"
+    start = raw_start(entry)
     addresses = [variables["ICONURL"], *variables["SCREENSHOTURLS"].split()]
     for address in addresses:
         assert address.startswith(start)
@@ -110,6 +121,42 @@ def test_icon_and_screenshots_are_files_of_the_repository(entry, build):
     header = (ROOT / addresses[0].removeprefix(start)).read_bytes()[:24]
     assert header.startswith(b"\x89PNG")
     assert struct.unpack(">II", header[16:]) == (128, 128)
+
+
+def test_the_index_finds_the_addresses_without_cmake(entry):
+    """It reads our file as text, and takes what stands between the quotation marks as it is."""
+    text = (ROOT / "CMakeLists.txt").read_text()
+
+    def told(name: str) -> str:
+        (value,) = re.findall(rf'^set\(EXTENSION_{name} "([^"]+)"\)$', text, re.MULTILINE)
+        assert "$" not in value, name
+        return value
+
+    assert re.findall(r"project\s*\(\s*([^\s)]+)", text)[0] == "ICHWeakSeg"
+    assert (ROOT / "ICHWeakSeg.json").is_file()
+    assert told("CATEGORY") == entry["category"]
+    assert told("HOMEPAGE") == entry["scm_url"]
+    assert told("CONTRIBUTORS")
+    assert told("DESCRIPTION")
+    for address in [told("ICONURL"), *told("SCREENSHOTURLS").split()]:
+        assert address.startswith(raw_start(entry))
+        assert address.endswith(".png")
+        assert (ROOT / address.removeprefix(raw_start(entry))).is_file(), address
+
+
+def test_the_index_takes_the_names(entry):
+    """The repository's name starts with "Slicer", the extension's does not."""
+    assert re.fullmatch(r"https://github\.com/[^/]+/SlicerICHWeakSeg", entry["scm_url"])
+    assert b"\r" not in (ROOT / "ICHWeakSeg.json").read_bytes()
+
+
+def test_ctest_runs_a_script_that_exists(build):
+    variables, _ = build
+    script = Path(variables["SCRIPT"])
+    assert script == ROOT / "ICHWeakSeg" / "ICHWeakSeg.py"
+    assert script.is_file()
+    # CTest looks for the test class in the module of that name.
+    assert f"class {script.stem}Test(ScriptedLoadableModuleTest)" in script.read_text("utf-8")
 
 
 def files_below(folder: Path) -> set[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -40,16 +40,14 @@ class _ModuleSelector:
 
     def selectModule(self, name: str) -> None:
         if self.opened:
-            self._tell(self.opened[-1], "exit", False)
+            self._tell(self.opened[-1], ModulePanel.exit)
         self.opened.append(name)
-        self._tell(name, "enter", True)
+        self._tell(name, ModulePanel.enter)
 
-    def _tell(self, name: str, method: str, entered: bool) -> None:
+    def _tell(self, name: str, what: Callable[[ModulePanel], None]) -> None:
         module = self._manager.module(name)
         if module is not None and isinstance(module.widgetRepresentation(), ModulePanel):
-            panel = module.widgetRepresentation()
-            panel.isEntered = entered
-            getattr(panel.self(), method, lambda: None)()
+            what(module.widgetRepresentation())
 
 
 class _MainWindow(QtWidgets.QMainWindow):
@@ -80,12 +78,24 @@ class ModulePanel(QtWidgets.QWidget):
     # Slicer's own name for what a reload calls.
     reload = setup
 
+    def enter(self) -> None:
+        """The user opens the module."""
+        self.isEntered = True
+        getattr(self.self(), "enter", lambda: None)()
+
+    def exit(self) -> None:
+        """The user opens another one."""
+        self.isEntered = False
+        getattr(self.self(), "exit", lambda: None)()
+
     def self(self) -> Any:
         return getattr(slicer.modules, f"{self._name}Widget")
 
 
 class _EditorRecorder:
-    """Keeps what Segment Editor was given."""
+    """Keeps what Segment Editor was given; takes nothing else."""
+
+    __slots__ = ("segment", "segmentation", "source", "undoStates")
 
     def __init__(self) -> None:
         self.segmentation = self.source = self.segment = None
@@ -108,7 +118,9 @@ class _EditorRecorder:
 
 
 class _SelectorRecorder:
-    """Keeps the node that a selector was given."""
+    """Keeps the node that a selector was given; takes nothing else."""
+
+    __slots__ = ("node",)
 
     def __init__(self) -> None:
         self.node = None
@@ -117,13 +129,26 @@ class _SelectorRecorder:
         self.node = node
 
 
+# Starts Python as its child and waits, with its own stdin and no care for signals; tells of a child that was
+# ended by one as CTK's launcher does.
+_LAUNCHER = """#!/bin/sh
+"{python}" "$@"
+status=$?
+if [ $status -gt 128 ]; then
+  echo "error: [{python}] exit abnormally - Report the problem." >&2
+  exit 1
+fi
+exit $status
+"""
+
+
 @cache
 def _home() -> tempfile.TemporaryDirectory:
-    """Slicer's folder, with a PythonSlicer that is the Python of the tests; gone when that ends."""
+    """Slicer's folder, with a PythonSlicer that launches the Python of the tests; gone when that ends."""
     home = tempfile.TemporaryDirectory(prefix="slicer-home-")
     python = Path(home.name, "bin", "PythonSlicer")
     python.parent.mkdir()
-    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    python.write_text(_LAUNCHER.format(python=sys.executable))
     python.chmod(0o755)
     return home
 
@@ -140,10 +165,12 @@ class Application(QtCore.QObject):
         self._manager = _ModuleManager()
         self.selector = _ModuleSelector(self._manager)
         self.window = _MainWindow(self.selector)
-        self.modules = SimpleNamespace(scripted={})
+        self.modules = SimpleNamespace()
         self.applicationName = "Slicer"
         self.slicerHome = _home().name
         self.restarts = 0
+        # Slicer was started with --testing.
+        self.testing = False
         self._stand_in_modules()
         for name, logic in logics.items():
             module = name.removeprefix("vtkSlicer").removesuffix("Logic").removesuffix("Module").lower()
@@ -153,7 +180,7 @@ class Application(QtCore.QObject):
         QtWidgets.QApplication.processEvents()
 
     def testingEnabled(self) -> bool:
-        return False
+        return self.testing
 
     def moduleManager(self) -> _ModuleManager:
         return self._manager
@@ -200,9 +227,16 @@ class Application(QtCore.QObject):
 
         entry.widgetRepresentation, entry.instance = representation, instance
         setattr(self.modules, name.lower(), entry)
-        self.modules.scripted[f"{name}Test"] = getattr(module, f"{name}Test", None)
         self._manager.loaded[name] = entry
         return module
+
+    def runUnitTest(self, script: Path) -> None:
+        """Run a module's self-tests as CTest does: in a Slicer with --testing, through `slicer.testing`."""
+        paths, self.testing = sys.path[:], True
+        try:
+            slicer.testing.runUnitTest([str(script.parent)], script.stem)
+        finally:
+            sys.path[:], self.testing = paths, False
 
     def openModule(self, name: str) -> Any:
         """Open a module; its panel as the Python object."""

@@ -8,39 +8,45 @@ from typing import ClassVar
 from PySide6 import QtCore, QtGui, QtWidgets
 
 
-class ctkCollapsibleButton(QtWidgets.QWidget):
-    """A section with a header that a click or the space bar folds. Children stay hidden while it is folded."""
+class ctkCollapsibleButton(QtWidgets.QAbstractButton):
+    """A section with a header that a click or the space bar folds; open while it is checked.
+
+    Children stay hidden while it is folded.
+    """
 
     contentsCollapsed = QtCore.Signal(bool)
+    # What is left below the header of a folded section, in pixels.
+    collapsed_height: ClassVar = 14
 
     def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
         super().__init__(parent)
-        self._text, self._collapsed = "", False
+        self._collapsed = False
         # Children that would be visible if the section were open.
         self._waiting: list[QtWidgets.QWidget] = []
         self._hiding = False
-        self.setFocusPolicy(QtCore.Qt.FocusPolicy.StrongFocus)
+        self.setCheckable(True)
+        self.setChecked(True)
         self.setContentsMargins(0, self._header_height(), 0, 0)
+        self.setSizePolicy(QtWidgets.QSizePolicy.Policy.Minimum, QtWidgets.QSizePolicy.Policy.Preferred)
+        self.toggled.connect(self._toggled)
 
     def _header_height(self) -> int:
         return self.fontMetrics().height() + 10
-
-    def _get_text(self) -> str:
-        return self._text
-
-    def _set_text(self, text: str) -> None:
-        self._text = text
-        self.update()
 
     def _get_collapsed(self) -> bool:
         return self._collapsed
 
     def setCollapsed(self, collapsed: bool) -> None:
-        if collapsed == self._collapsed:
-            return
-        self._collapsed = collapsed
+        self.setChecked(not collapsed)
+
+    def _toggled(self, checked: bool) -> None:
+        self._collapsed = not checked
         self._fold()
-        self.contentsCollapsed.emit(collapsed)
+        self.contentsCollapsed.emit(self._collapsed)
+
+    def hitButton(self, position: QtCore.QPoint) -> bool:
+        """The header alone is the button."""
+        return position.y() <= self._header_height()
 
     def _fold(self) -> None:
         self._hiding = True
@@ -54,7 +60,7 @@ class ctkCollapsibleButton(QtWidgets.QWidget):
             for widget in waiting:
                 widget.show()
         self._hiding = False
-        self.setMaximumHeight(self._header_height() if self._collapsed else 16777215)
+        self.setMaximumHeight(self._folded_size().height() if self._collapsed else 16777215)
 
     def showEvent(self, event: QtGui.QShowEvent) -> None:
         # The loader may set the property before it makes the children.
@@ -83,23 +89,18 @@ class ctkCollapsibleButton(QtWidgets.QWidget):
                 self._waiting.remove(watched)
         return False
 
+    def _folded_size(self) -> QtCore.QSize:
+        # The arrow, the text and what a style leaves around them.
+        width = self.fontMetrics().horizontalAdvance(self.text) + 40
+        return QtCore.QSize(width, self._header_height() + self.collapsed_height)
+
     def sizeHint(self) -> QtCore.QSize:
-        hint = super().sizeHint()
-        return QtCore.QSize(hint.width(), self._header_height()) if self._collapsed else hint
+        folded = self._folded_size()
+        return folded if self._collapsed else super().sizeHint().expandedTo(folded)
 
     def minimumSizeHint(self) -> QtCore.QSize:
-        hint = super().minimumSizeHint()
-        return QtCore.QSize(80, self._header_height()) if self._collapsed else hint
-
-    def mousePressEvent(self, event: QtGui.QMouseEvent) -> None:
-        if event.position().y() <= self._header_height():
-            self.setCollapsed(not self._collapsed)
-
-    def keyPressEvent(self, event: QtGui.QKeyEvent) -> None:
-        if event.key() == QtCore.Qt.Key.Key_Space:
-            self.setCollapsed(not self._collapsed)
-        else:
-            super().keyPressEvent(event)
+        folded = self._folded_size()
+        return folded if self._collapsed else super().minimumSizeHint().expandedTo(folded)
 
     def paintEvent(self, event: QtGui.QPaintEvent) -> None:
         painter = QtWidgets.QStylePainter(self)
@@ -120,12 +121,11 @@ class ctkCollapsibleButton(QtWidgets.QWidget):
             flags,
             self.palette,
             self.isEnabled(),
-            self._text,
+            self.text,
             QtGui.QPalette.ButtonText,
         )
         painter.end()
 
-    text = QtCore.Property(str, _get_text, _set_text)
     collapsed = QtCore.Property(bool, _get_collapsed, setCollapsed)
 
 

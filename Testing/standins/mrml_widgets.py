@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import ClassVar
 
 import slicer
@@ -30,6 +31,8 @@ class qMRMLWidget(QtWidgets.QWidget):
 class qMRMLNodeComboBox(QtWidgets.QWidget):
     """Chooses a node of some types; can make one. It does not rename, delete or edit nodes."""
 
+    # All there are, for `standins.uninstall`.
+    living: ClassVar[weakref.WeakSet] = weakref.WeakSet()
     _node_changed = QtCore.Signal(object)
     _id_changed = QtCore.Signal(str)
     _added_by_user = QtCore.Signal(object)
@@ -46,6 +49,7 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
     def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
         super().__init__(parent)
         self._scene, self._tags = None, []
+        self.living.add(self)
         self._node_id = ""
         self._flags = {"none": False, "add": True, "remove": True, "rename": False, "hidden": False}
         self._flags |= {"children": True, "select": True}
@@ -67,13 +71,18 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
         return self._scene
 
     def setMRMLScene(self, scene: slicer.vtkMRMLScene | None) -> None:
-        for tag in self._tags:
-            self._scene.RemoveObserver(tag)
-        self._scene, self._tags = scene, []
+        self.stopListening()
+        self._scene = scene
         if scene is not None:
             events = (scene.NodeAddedEvent, scene.NodeRemovedEvent, scene.EndCloseEvent, scene.EndImportEvent)
             self._tags = [scene.AddObserver(event, lambda *_: self._refresh()) for event in events]
         self._refresh()
+
+    def stopListening(self) -> None:
+        """Hear of the scene no more; the real one does when it is deleted."""
+        for tag in self._tags:
+            self._scene.RemoveObserver(tag)
+        self._tags = []
 
     def nodes(self) -> list[slicer.vtkMRMLNode]:
         found = []

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import math
+import operator
 import sys
 import traceback
 from collections.abc import Callable
@@ -14,7 +16,7 @@ from xml.etree import ElementTree
 import shiboken6
 from PySide6 import QtCore, QtGui, QtUiTools, QtWidgets
 
-# What went wrong in slots: PythonQt prints it to the console and goes on, a test should fail of it.
+# What went wrong in slots and observers: PythonQt and VTK print it and go on, a test should fail of it.
 slot_errors: list[str] = []
 # (object's address, signature) -> what was connected; PySide's own wrapper objects come and go.
 _connected: dict[tuple[int, str], list[tuple[Callable, Callable]]] = {}
@@ -32,9 +34,87 @@ class _PropertyAttribute:
         return instance.property(self.name)
 
     def __set__(self, instance: Any, value: Any) -> None:
-        # PythonQt writes a read-only property or a wrong type to the console; here it is an error.
         if not instance.setProperty(self.name, value):
-            raise AttributeError(f"{type(instance).__name__}.{self.name} cannot be set to {value!r}")
+            raise AttributeError(f"{type(instance).__name__}.{self.name} does not accept {value!r}")
+
+
+def _set(self: QtCore.QObject, name: str, value: Any) -> None:
+    """Assign as PythonQt does: properties by its conversions; no slots or signals, nothing new on C++ objects."""
+    if isinstance(value, QtCore.SignalInstance):
+        # PySide itself keeps the signals that it was asked for.
+        vars(self)[name] = value
+        return
+    meta = self.metaObject()
+    index = meta.indexOfProperty(name)
+    if index >= 0:
+        value = _converted(self, meta.property(index), value)
+    else:
+        kind, of_qt = _cpp_class(type(self))
+        what = getattr(kind, name, None)
+        # `name` is a property in all but name.
+        if what is not None and not isinstance(vars(QtCore.QObject).get(name), property):
+            raise AttributeError(f"{name} of {kind.__name__} cannot be overwritten")
+        if what is None and kind is type(self) and (of_qt or not name.startswith("_")):
+            raise AttributeError(
+                f"{name} does not exist on {kind.__name__}, and PythonQt makes no new attributes"
+            )
+    member = next((vars(base)[name] for base in type(self).__mro__ if name in vars(base)), None)
+    if isinstance(member, QtCore.Property):
+        member.fset(self, value)
+    elif hasattr(type(member), "__set__"):
+        member.__set__(self, value)
+    else:
+        vars(self)[name] = value
+
+
+def _delete(self: QtCore.QObject, name: str) -> None:
+    if vars(self).pop(name, None) is None:
+        raise AttributeError(f"{type(self).__name__} has no {name} of its own")
+
+
+def _converted(self: QtCore.QObject, about: QtCore.QMetaProperty, value: Any) -> Any:
+    """A value for a property of this type, as PythonQt makes it."""
+    name, kind = f"{type(self).__name__}.{about.name()}", about.typeName()
+    if not about.isWritable():
+        raise AttributeError(f"{name} is read-only")
+    if kind == "QString":
+        # PythonQt would show `None`, or whatever it is, as a text: nobody wants that.
+        if not isinstance(value, str):
+            raise TypeError(f"{name} is a text, not {value!r}")
+        return str(value)
+    convert = {"bool": bool, "int": _whole, "double": _number, "float": _number}.get(kind, _as_it_is)
+    try:
+        return convert(value)
+    except (TypeError, ValueError, OverflowError) as problem:
+        raise AttributeError(f"{name} does not accept {value!r}") from problem
+
+
+def _whole(value: Any) -> int:
+    # Exactly: numpy's floats are none to PythonQt.
+    return math.floor(value) if type(value) is float else operator.index(value)
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, str | bytes):
+        raise TypeError(f"{value!r} is no number")
+    return float(value)
+
+
+def _as_it_is(value: Any) -> Any:
+    if value is None:
+        raise TypeError("it is nothing")
+    return value
+
+
+@cache
+def _cpp_class(kind: type) -> tuple[type, bool]:
+    """The class that is C++ in the application, and whether it is Qt's own here, too."""
+    for base in kind.__mro__:
+        if base.__module__.startswith("PySide6."):
+            return base, True
+        if base.__module__ in ("standins.ctk_widgets", "standins.mrml_widgets"):
+            return base, False
+    raise TypeError(f"{kind} is no class of Qt")
 
 
 class _UiLoader(QtUiTools.QUiLoader):
@@ -140,6 +220,12 @@ def _key(self: QtCore.QObject, signal: str) -> tuple[int, str]:
     return shiboken6.getCppPointer(self)[0], signal
 
 
+def keep_exception(kind: type[BaseException], problem: BaseException, trace: Any) -> None:
+    """For `sys.excepthook`: where slots that PySide connected itself, and VTK's observers, leave theirs."""
+    slot_errors.append("".join(traceback.format_exception(kind, problem, trace)))
+    sys.__excepthook__(kind, problem, trace)
+
+
 def _single_shot(milliseconds: int, slot: Callable) -> None:
     _qt_single_shot(milliseconds, _made(slot, "timeout()"))
 
@@ -152,6 +238,7 @@ def _speak_pythonqt() -> None:
             kind = getattr(module, name)
             if not (isinstance(kind, type) and issubclass(kind, QtCore.QObject)):
                 continue
+            kind.__setattr__, kind.__delattr__ = _set, _delete
             meta = kind.staticMetaObject
             for index in range(meta.propertyOffset(), meta.propertyCount()):
                 own = meta.property(index).name()

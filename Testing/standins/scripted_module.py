@@ -1,7 +1,8 @@
-"""Stand-ins for the base classes of Slicer's scripted modules."""
+"""Stand-ins for the base classes of Slicer's scripted modules, and for what runs their tests."""
 
 from __future__ import annotations
 
+import sys
 import unittest
 from pathlib import Path
 
@@ -23,7 +24,9 @@ class ScriptedLoadableModule:
         return str(Path(self.parent.path).parent / "Resources" / name)
 
     def runTest(self, msec: int = 100) -> None:
-        slicer.modules.scripted[f"{self.moduleName}Test"]().runTest()
+        test = getattr(sys.modules[type(self).__module__], f"{self.moduleName}Test")()
+        test.messageDelay = msec
+        test.runTest()
 
 
 class ScriptedLoadableModuleWidget:
@@ -79,7 +82,7 @@ class ScriptedLoadableModuleTest(unittest.TestCase):
     """A module's self-test: `runTest` runs every test of it."""
 
     def delayDisplay(self, message: str, *_arguments) -> None:
-        slicer.util.delayDisplay(message, 0)
+        slicer.util.delayDisplay(message, getattr(self, "messageDelay", 100))
 
     def runTest(self) -> None:
         for name in sorted(dir(self)):
@@ -87,3 +90,11 @@ class ScriptedLoadableModuleTest(unittest.TestCase):
                 self.setUp()
                 getattr(self, name)()
                 self.tearDown()
+
+
+def runUnitTest(path: list[str], testname: str) -> None:
+    """Of `slicer.testing`: run the test cases of a module; CTest calls it in a Slicer with --testing."""
+    sys.path.extend(path)
+    result = unittest.TextTestRunner(verbosity=2).run(unittest.TestLoader().loadTestsFromName(testname))
+    if not result.wasSuccessful():
+        raise Exception(f"{testname}: {len(result.errors)} errors, {len(result.failures)} failures")

@@ -9,10 +9,12 @@ import time
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+OWN_PACKAGES = ("ICHWeakSegSlicer", "ICHWeakSegLib")
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 pytest.importorskip("slicer_core", reason="slicer-core is not installed: pip install slicer-core")
 pytest.importorskip("PySide6", reason="PySide6 is not installed: pip install PySide6-Essentials")
@@ -32,7 +34,7 @@ sys.path.append(str(ROOT / "Testing"))
 import standins  # noqa: E402
 from PySide6 import QtCore  # noqa: E402
 from standins import ctk_widgets, pythonqt  # noqa: E402
-from widget_tools import Panel  # noqa: E402
+from widget_tools import PATIENCE, Panel  # noqa: E402
 
 
 @cache
@@ -55,6 +57,21 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     QtCore.QCoreApplication.setApplicationName("Slicer")
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     monkeypatch.delenv("ICHWEAKSEG_MODELS", raising=False)
+
+
+@pytest.fixture(autouse=True)
+def own_modules() -> Iterator[None]:
+    """A test that reloads ours must not leave later ones with classes of which their own imports know nothing."""
+
+    def ours() -> dict[str, ModuleType]:
+        return {name: sys.modules[name] for name in sys.modules if name.split(".")[0] in OWN_PACKAGES}
+
+    before = ours()
+    yield
+    if any(sys.modules.get(name) is not module for name, module in before.items()):
+        for name in ours():
+            del sys.modules[name]
+        sys.modules.update(before)
 
 
 @pytest.fixture
@@ -122,7 +139,7 @@ def add_head(scene) -> Callable[..., slicer.vtkMRMLScalarVolumeNode]:
 def wait() -> Callable[..., None]:
     """Lets Qt's events pass until something is so."""
 
-    def until(what: Callable[[], object], seconds: float = 60.0) -> None:
+    def until(what: Callable[[], object], seconds: float = PATIENCE) -> None:
         end = time.monotonic() + seconds
         while not what():
             assert time.monotonic() < end, "It did not come about in time"

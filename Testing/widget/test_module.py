@@ -5,10 +5,7 @@ import sys
 import types
 
 import slicer
-from conftest import ROOT
-from widget_tools import module
-
-from ICHWeakSegLib.localize.methods import METHODS
+from widget_tools import PATIENCE, ROOT, module
 
 STARTS = """
 import sys
@@ -29,7 +26,9 @@ print("light")
 
 def test_opening_the_module_loads_no_torch():
     code = STARTS.format(testing=str(ROOT / "Testing"), path=str(ROOT / "ICHWeakSeg" / "ICHWeakSeg.py"))
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=60)
+    ran = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=PATIENCE
+    )
     assert ran.stdout.strip().endswith("light"), ran.stderr
 
 
@@ -43,7 +42,9 @@ def test_the_package_needs_no_qt():
         "[importlib.import_module('ICHWeakSegSlicer.' + name) for name in names]\n"
         "print(len(names) > 10)"
     )
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=60)
+    ran = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=PATIENCE
+    )
     assert ran.stdout.strip() == "True", ran.stderr
 
 
@@ -55,19 +56,6 @@ def test_the_entry_in_the_module_list(application):
     assert "HGI-SAM" in parent.acknowledgementText
     assert parent.icon.availableSizes()
     assert "ICHWeakSeg" in slicer.selfTests
-
-
-def test_methods_are_those_of_the_library():
-    """Listed in the module, since the library's own list loads torch."""
-    assert module_methods() == tuple(METHODS)
-
-
-def module_methods():
-    source = (ROOT / "ICHWeakSeg" / "ICHWeakSeg.py").read_text("utf-8")
-    found = {}
-    line = next(line for line in source.splitlines() if line.startswith("METHODS = "))
-    exec(line, found)
-    return found["METHODS"]
 
 
 def test_from_the_console(application):
@@ -104,7 +92,14 @@ def test_the_phantom_is_offered_as_sample_data(application, monkeypatch):
 
 
 def test_the_self_test(application):
-    """The one that runs in the application; here on stand-ins, with the real worker and the bundled model."""
-    application.openModule("ICHWeakSeg")
-    slicer.selfTests["ICHWeakSeg"]()
-    assert module().ICHWeakSegTest is type(slicer.modules.scripted["ICHWeakSegTest"]())
+    """As CTest runs it in the application; here on stand-ins, with the real worker and the bundled model."""
+    application.runUnitTest(ROOT / "ICHWeakSeg" / "ICHWeakSeg.py")
+
+
+def test_reload_and_test_runs_the_self_test(application, monkeypatch):
+    kind, ran = module().ICHWeakSegTest, []
+    tests = [name for name in dir(kind) if name.startswith("test_")]
+    for name in tests:
+        monkeypatch.setattr(kind, name, lambda self, name=name: ran.append((name, self.messageDelay)))
+    slicer.selfTests["ICHWeakSeg"](msec=5)
+    assert sorted(ran) == [(name, 5) for name in tests]

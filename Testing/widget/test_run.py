@@ -67,7 +67,8 @@ def test_cancel_ends_the_worker_and_leaves_the_scene(panel, add_head, wait):
     wait(lambda: "Classifying" in panel.ui.statusLabel.text)
     assert alive(pid)
     panel.ui.runButton.click()
-    assert not alive(pid)
+    # PythonSlicer is a launcher: its child ends a moment after it.
+    wait(lambda: not alive(pid))
     assert not panel.running
     assert "Cancelled" in panel.ui.statusLabel.text
     panel.settle()
