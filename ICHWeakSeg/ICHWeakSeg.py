@@ -473,7 +473,7 @@ class ICHWeakSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             lambda: self.logic.start(
                 chosen.inputVolume,
                 model=self.inputs.model or None,
-                **paneloutputs.forRun(chosen),
+                **paneloutputs.forRun(chosen, self._kept),
                 **self.settings.forRun(),
                 onProgress=self.status.showProgress,
                 onFinished=self._finished,
@@ -546,22 +546,24 @@ class ICHWeakSegTest(ScriptedLoadableModuleTest):
             assert panel.ui.runButton.enabled, panel.ui.runButton.toolTip
             self.delayDisplay("Pressing Segment")
             panel.ui.runButton.click()
-            while panel.logic.busy:
-                panel.logic.poll()
-                panel.logic.keepAlive()
+            self.finish(panel.logic)
             segmentationNode = panel.getParameters().outputSegmentation
             assert segmentationNode is not None, panel.ui.statusLabel.text
             assert segmentations.referenceVolume(segmentationNode) is volumeNode
             assert "mL" in panel.ui.volumeLabel.text, panel.ui.volumeLabel.text
             self.delayDisplay("Moving the threshold")
             panel.ui.thresholdSlider.value = 0.9
-            while panel.logic.busy:
-                panel.logic.poll()
-                panel.logic.keepAlive()
+            self.finish(panel.logic)
             assert panel.logic.thresholdOf(segmentationNode) == 0.9
         finally:
             if not entered:
                 module.exit()
+
+    def finish(self, logic: ICHWeakSegLogic) -> None:
+        """Wait until nothing is under way."""
+        while logic.busy:
+            logic.poll()
+            logic.keepAlive()
 
     def skipWithoutPackages(self, logic: ICHWeakSegLogic) -> None:
         """A machine that only builds extensions has none of them."""

@@ -52,10 +52,7 @@ class Compared:
 
     def isNow(self, segmentationNode: Any) -> bool:
         """Whether the segments are still there with the same masks."""
-        segmentation = segmentationNode.GetSegmentation()
-        if any(segmentation.GetSegment(one) is None for one in self.segments):
-            return False
-        return segmentations.signature(segmentationNode, self.segments) == self.signature
+        return segmentations.isUnchanged(segmentationNode, self.segments, self.signature)
 
 
 def problemWith(before: tuple[Any, Any], after: tuple[Any, Any]) -> str:

@@ -162,11 +162,8 @@ def lesionTableOf(segmentationNode: Any) -> Any:
 
 def isUpToDate(tableNode: Any, segmentationNode: Any) -> bool:
     """Whether the masks are still those that were measured."""
-    ids = json.loads(tableNode.GetAttribute(SEGMENTS_ATTRIBUTE) or "[]")
-    segmentation = segmentationNode.GetSegmentation()
-    if any(segmentation.GetSegment(one) is None for one in ids):
-        return False
-    return segmentations.signature(segmentationNode, ids) == tableNode.GetAttribute(SIGNATURE_ATTRIBUTE)
+    then = tableNode.GetAttribute(SIGNATURE_ATTRIBUTE)
+    return segmentations.isUnchanged(segmentationNode, measuredSegments(tableNode), then)
 
 
 def measuredSegments(tableNode: Any) -> list[str]:

@@ -147,19 +147,16 @@ class LesionsPanel:
         count = 0 if table is None else lesiontables.lesionCount(table)
         widget.visible = bool(count)
         state = None if table is None else (table.GetID(), table.GetMTime(), table.GetTable().GetMTime())
-        if state == self._filled:
-            if count:
-                self._fitHeight()
-            return
-        self._filling = True
-        try:
-            if count:
-                self._fillRows(count)
-            else:
-                widget.setRowCount(0)
-        finally:
-            self._filling = False
-        self._filled = state
+        if state != self._filled:
+            self._filling = True
+            try:
+                if count:
+                    self._fillRows(count)
+                else:
+                    widget.setRowCount(0)
+            finally:
+                self._filling = False
+            self._filled = state
         if count:
             self._fitHeight()
 

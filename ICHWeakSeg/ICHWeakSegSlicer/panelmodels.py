@@ -61,11 +61,11 @@ class ModelsPanel:
     def showState(self, busy: bool) -> None:
         """Offer what can be done; nothing while something runs."""
         wait = "Wait until the run has ended." if busy else ""
-        ui, open_, remove = self.ui, "Opens the folder in the file manager.", REMOVE_TIP
+        ui = self.ui
         ui.chooseModelsButton.toolTip = wait or "Chooses the folder that holds your own models."
         ui.openModelsButton.enabled = not self._problem
-        ui.openModelsButton.toolTip = wait or self._problem or open_
-        ui.removeFilesButton.toolTip = wait or remove
+        ui.openModelsButton.toolTip = wait or self._problem or "Opens the folder in the file manager."
+        ui.removeFilesButton.toolTip = wait or REMOVE_TIP
 
     def _choose(self) -> None:
         import qt

@@ -64,9 +64,9 @@ def keptBack(parameters: Any) -> Any:
     return shown if shown is not None and segmentations.isEdited(shown) else None
 
 
-def forRun(parameters: Any) -> dict[str, Any]:
-    """Outputs for `start`; new ones where the chosen result was edited."""
+def forRun(parameters: Any, kept: Any) -> dict[str, Any]:
+    """Outputs for `start`; new ones where a result is `keptBack`."""
     names = ("outputSegmentation", *COMPANIONS)
-    if keptBack(parameters) is not None:
+    if kept is not None:
         return dict.fromkeys(names)
     return {name: getattr(parameters, name) for name in names}

@@ -229,6 +229,15 @@ def signature(segmentationNode, segmentIds: Iterable[str]) -> str:
     return " ".join(f"{one}:{_checksum(segmentationNode, one)}" for one in segmentIds)
 
 
+def isUnchanged(segmentationNode, segmentIds: Iterable[str], then: str) -> bool:
+    """Whether these segments are still there with the masks of a `signature` of before."""
+    ids = list(segmentIds)
+    segmentation = segmentationNode.GetSegmentation()
+    if any(segmentation.GetSegment(one) is None for one in ids):
+        return False
+    return signature(segmentationNode, ids) == then
+
+
 def writeSubtypes(segmentationNode, volumeNode, box: Box, names: Iterable[str]):
     """Keep which subtype blood would be in each voxel, as a hidden label map that the segmentation refers to.
 
