@@ -5,11 +5,55 @@
 >>> result.volume_ml, result.mask.shape
 """
 
-from ICHWeakSegLib.ct.errors import InputError
-from ICHWeakSegLib.ct.read import read_ct
-from ICHWeakSegLib.ct.volume import CT
-from ICHWeakSegLib.models.load import load_model
-from ICHWeakSegLib.segment import Result, segment
+from __future__ import annotations
+
+import importlib
+import sys
+import types
+from typing import TYPE_CHECKING, Any
+
 from ICHWeakSegLib.version import __version__
 
+if TYPE_CHECKING:
+    from ICHWeakSegLib.ct.read import read_ct
+    from ICHWeakSegLib.ct.volume import CT
+    from ICHWeakSegLib.errors import InputError
+    from ICHWeakSegLib.models.load import load_model
+    from ICHWeakSegLib.segment import Result, segment
+
 __all__ = ["CT", "InputError", "Result", "__version__", "load_model", "read_ct", "segment"]
+
+# Each from its module when it is asked for: the Slicer panel opens without scipy.
+_HOMES = {
+    "CT": "ct.volume",
+    "InputError": "errors",
+    "Result": "segment",
+    "load_model": "models.load",
+    "read_ct": "ct.read",
+    "segment": "segment",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+class _Package(types.ModuleType):
+    """`segment` is the function, also after its module of the same name was imported."""
+
+    @property
+    def segment(self) -> Any:
+        return importlib.import_module(f"{__name__}.segment").segment
+
+    @segment.setter
+    def segment(self, _: types.ModuleType) -> None:
+        """Python puts each imported module here."""
+
+
+sys.modules[__name__].__class__ = _Package

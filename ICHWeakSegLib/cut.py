@@ -21,12 +21,12 @@ from ICHWeakSegLib.refine import (
     refine_otsu,
     refine_threshold,
 )
+from ICHWeakSegLib.vocabulary import REFINEMENTS
 
 if TYPE_CHECKING:
     from ICHWeakSegLib.ct import AxialGrid
     from ICHWeakSegLib.ct.brain_mask import BrainMask
 
-REFINEMENTS = ("hu", "threshold", "otsu", "kmeans", "hysteresis")
 Options = HuOptions | KMeansOptions | HysteresisOptions
 # Those that have options of their own.
 OPTIONS_OF: dict[str, type[Options]] = {

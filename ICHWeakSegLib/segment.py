@@ -13,24 +13,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ICHWeakSegLib.ct.errors import InputError
 from ICHWeakSegLib.ct.patches import WHOLE, Patch, on_native_grid
 from ICHWeakSegLib.ct.volume import CT
 from ICHWeakSegLib.cut import Progress, cut_maps
+from ICHWeakSegLib.errors import Cancelled, InputError
 from ICHWeakSegLib.refine import split_subtypes
 from ICHWeakSegLib.settings import Settings, choose_device, torch_threads
 from ICHWeakSegLib.version import __version__
+from ICHWeakSegLib.vocabulary import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from ICHWeakSegLib.ct import AxialGrid, Head
     from ICHWeakSegLib.ct.network_input import NetworkInput
     from ICHWeakSegLib.models import Model
-
-DEFAULT_MODEL = "starter"
-
-
-class Cancelled(Exception):
-    """The caller asked to stop; nothing was written."""
 
 
 @dataclass

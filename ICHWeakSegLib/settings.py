@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from ICHWeakSegLib.cut import Cut
     from ICHWeakSegLib.models import ModelCard
 
-DEVICES = ("auto", "cpu", "cuda", "mps")
-
 
 @dataclass(frozen=True)
 class Settings:

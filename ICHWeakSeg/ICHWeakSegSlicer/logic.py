@@ -9,7 +9,7 @@ from typing import Any
 import slicer
 
 from ICHWeakSegLib.ct.errors import InputError
-from ICHWeakSegLib.segment import Cancelled
+from ICHWeakSegLib.errors import Cancelled
 from ICHWeakSegLib.worker.client import Event, WorkerClient
 from ICHWeakSegLib.worker.process import Runner, SubprocessRunner
 from ICHWeakSegSlicer import maps, segmentations, volumes

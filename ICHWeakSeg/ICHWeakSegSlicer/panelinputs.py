@@ -6,7 +6,7 @@ from typing import Any
 
 import slicer
 
-from ICHWeakSegLib.segment import DEFAULT_MODEL
+from ICHWeakSegLib.vocabulary import DEFAULT_MODEL
 from ICHWeakSegSlicer.cardsummary import summary
 from ICHWeakSegSlicer.volumes import problemWith, volumesCtFirst
 

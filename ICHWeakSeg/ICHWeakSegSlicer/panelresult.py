@@ -11,6 +11,7 @@ from ICHWeakSegLib.ct.errors import InputError
 from ICHWeakSegLib.worker.exchange import CaseResult
 from ICHWeakSegSlicer import figures, maps, segmentations
 from ICHWeakSegSlicer.figures import Figure
+from ICHWeakSegSlicer.jobs import inScene
 
 # Results whose figures are kept: a session may hold hundreds, and each holds arrays.
 MOST_RESULTS = 20
@@ -257,8 +258,3 @@ def madeBy(provenance: dict[str, str]) -> str:
     model = " ".join(filter(None, (provenance.get("model"), provenance.get("version"))))
     parts = (model, provenance.get("method"), provenance.get("refine"), provenance.get("device"))
     return " \N{MIDDLE DOT} ".join(filter(None, parts))
-
-
-def inScene(node: Any) -> bool:
-    """Whether a node is still in the application's scene."""
-    return node is not None and node.GetScene() is not None and node.GetScene() is slicer.mrmlScene

@@ -206,7 +206,7 @@ class QuestionLogic:
         facts = reportFacts(segmentationNode) | {"entered": given}
         path = Path(path).expanduser()
         return self.enqueue(
-            ReportJob(self, segmentationNode, volumeNode, path, facts, onFinished, onError, onProgress)
+            ReportJob(self, segmentationNode, volumeNode, path, facts, onProgress, onFinished, onError)
         )
 
     def report(self, segmentationNode: Any, path: str | Path, **options: Any) -> Path:

@@ -220,9 +220,9 @@ class ReportJob(Job):
         volumeNode: Any,
         path: Path,
         facts: dict[str, Any],
+        onProgress: Callable[[str, int, int], None] | None,
         onFinished: Callable[[Job], None] | None,
         onError: Callable[[Job, str], None] | None,
-        onProgress: Callable[[str, int, int], None] | None = None,
     ) -> None:
         self._ids = bloodSegments(segmentationNode)
         if path.suffix.lower() not in (".html", ".htm"):

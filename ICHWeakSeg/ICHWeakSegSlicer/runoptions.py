@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ICHWeakSegLib.ct.errors import InputError
-from ICHWeakSegLib.settings import DEVICES
+from ICHWeakSegLib.vocabulary import DEVICES
 
 
 def runOptions(

@@ -100,7 +100,7 @@ def run_batch(
         >>> batch = run_batch("scans", "results", workers=4, progress=print)
         >>> batch.done, batch.failed, batch.gallery
     """
-    from ICHWeakSegLib.segment import DEFAULT_MODEL
+    from ICHWeakSegLib.vocabulary import DEFAULT_MODEL
 
     options = {
         "method": method,

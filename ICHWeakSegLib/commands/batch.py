@@ -9,7 +9,7 @@ import sys
 from ICHWeakSegLib.commands.progress import Bar
 from ICHWeakSegLib.commands.sensitivity import HELP, sensitivity
 from ICHWeakSegLib.cut import REFINEMENTS
-from ICHWeakSegLib.segment import DEFAULT_MODEL
+from ICHWeakSegLib.vocabulary import DEFAULT_MODEL
 
 _SHOWN = 5
 

@@ -12,7 +12,7 @@ from ICHWeakSegLib.commands.entered import add_entered, entered_of
 from ICHWeakSegLib.commands.progress import Bar
 from ICHWeakSegLib.commands.targets import check_apart, check_target
 from ICHWeakSegLib.ct.errors import InputError
-from ICHWeakSegLib.segment import DEFAULT_MODEL
+from ICHWeakSegLib.vocabulary import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,5 +1,3 @@
-class InputError(ValueError):
-    """The input cannot be used. Its text is one sentence for the user: what, which file, what to do.
+from ICHWeakSegLib.errors import InputError
 
-    The command line prints it and exits with status 2; the Slicer module shows it in the panel.
-    """
+__all__ = ["InputError"]

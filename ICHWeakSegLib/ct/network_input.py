@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ICHWeakSegLib.ct import framing
-from ICHWeakSegLib.ct.brain_mask import AxialSlices, BrainMask
 from ICHWeakSegLib.ct.windows import apply_windows
+
+if TYPE_CHECKING:
+    from ICHWeakSegLib.ct.brain_mask import AxialSlices, BrainMask
 
 # Wider than brain windows, narrow enough that bone and air do not leak into brain when pixels are averaged.
 BRAIN_CROP_RANGE_HU = (-100.0, 200.0)

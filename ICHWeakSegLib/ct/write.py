@@ -17,18 +17,6 @@ _ROUNDING = 1e-3
 _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
-def check_volume_path(path: str | os.PathLike[str]) -> None:
-    """Refuse a path that `write_volume` cannot write to, before long work.
-
-    Raises:
-        InputError: unknown ending, or the path is a folder.
-    """
-    if ending(Path(path)).lower() not in (".nii.gz", ".nii", ".nrrd", ".mha"):
-        raise InputError(f"{path} has an ending that is not supported; use .nii.gz, .nii, .nrrd or .mha.")
-    if Path(path).is_dir():
-        raise InputError(f"{path} cannot be written: that is a folder.")
-
-
 def write_volume(
     path: str | os.PathLike[str], array: np.ndarray, ct: CT, dtype: np.typing.DTypeLike | None = None
 ) -> None:

@@ -1,5 +1,6 @@
 """Model packages: a card (`model.json`) with weights (`weights.safetensors`). Lists models without torch."""
 
+from ICHWeakSegLib.errors import ModelError
 from ICHWeakSegLib.models.card import (
     SCHEMA_VERSION,
     SUBTYPES,
@@ -24,7 +25,6 @@ from ICHWeakSegLib.models.import_hgi_sam import import_hgi_sam
 from ICHWeakSegLib.models.load import Model, load_model
 from ICHWeakSegLib.models.remove import remove_model
 from ICHWeakSegLib.models.save import save_model
-from ICHWeakSegLib.models.sections import ModelError
 from ICHWeakSegLib.models.verify import VerifyReport, verify_model
 
 __all__ = [

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from ICHWeakSegLib.errors import ModelError
 from ICHWeakSegLib.models.card import Architecture, SegmenterPart
-from ICHWeakSegLib.models.sections import ModelError
 
 if TYPE_CHECKING:
     from torch import nn

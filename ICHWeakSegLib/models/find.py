@@ -13,8 +13,8 @@ import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ICHWeakSegLib.errors import ModelError
 from ICHWeakSegLib.models.card import CARD_FILE, ModelCard, read_card
-from ICHWeakSegLib.models.sections import ModelError
 from ICHWeakSegLib.models.whole import package_problem
 
 MODELS_VARIABLE = "ICHWEAKSEG_MODELS"

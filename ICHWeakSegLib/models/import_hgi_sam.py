@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ICHWeakSegLib.errors import ModelError
 from ICHWeakSegLib.models.card import (
     SUBTYPES,
     Architecture,
@@ -22,7 +23,6 @@ from ICHWeakSegLib.models.card import (
 from ICHWeakSegLib.models.find import list_models, user_folder
 from ICHWeakSegLib.models.load import fill_network
 from ICHWeakSegLib.models.save import save_model
-from ICHWeakSegLib.models.sections import ModelError
 
 if TYPE_CHECKING:
     import torch

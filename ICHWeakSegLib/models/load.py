@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ICHWeakSegLib.errors import ModelError
 from ICHWeakSegLib.models.card import CARD_FILE, TOKENIZER_FILE, ModelCard, Weights
 from ICHWeakSegLib.models.further import model_for
-from ICHWeakSegLib.models.sections import ModelError
 from ICHWeakSegLib.models.whole import AGAIN, unreadable, wrong_size
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from ICHWeakSegLib.errors import ModelError
 from ICHWeakSegLib.models.find import FoundModel, find_model, list_models, user_folder
-from ICHWeakSegLib.models.sections import ModelError
 
 
 def remove_model(name_or_dir: str | Path) -> Path:

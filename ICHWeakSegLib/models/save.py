@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ICHWeakSegLib.errors import ModelError
 from ICHWeakSegLib.models.card import (
     CARD_FILE,
     DTYPES,
@@ -21,7 +22,6 @@ from ICHWeakSegLib.models.card import (
     card_text,
     card_to_dict,
 )
-from ICHWeakSegLib.models.sections import ModelError
 
 if TYPE_CHECKING:
     import torch

@@ -6,13 +6,9 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ICHWeakSegLib.ct.errors import InputError
+from ICHWeakSegLib.errors import ModelError
 
 _REQUIRED = object()
-
-
-class ModelError(InputError):
-    """A model package cannot be used. One sentence: which file, which field or fault, what to do."""
 
 
 class Section:

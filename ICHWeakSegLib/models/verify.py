@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ICHWeakSegLib.errors import ModelError
 from ICHWeakSegLib.models.card import ModelCard
 from ICHWeakSegLib.models.find import find_model
 from ICHWeakSegLib.models.load import load_networks, read_weights
-from ICHWeakSegLib.models.sections import ModelError
 
 
 @dataclass

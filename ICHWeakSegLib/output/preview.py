@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy import ndimage
 
 from ICHWeakSegLib.ct.atomic import atomic_path
 from ICHWeakSegLib.output.provenance import provenance_fields
@@ -123,6 +122,9 @@ def _middle_slices(hu: np.ndarray, most: int) -> list[int]:
 
 def _head_box(hu: np.ndarray, spacing: Sequence[float]) -> _Crop:
     """Box around the head with a margin, the same for all slices; the whole slice where no head is found."""
+    # Only here: the Slicer panel names segments without scipy.
+    from scipy import ndimage
+
     _, height, width = hu.shape
     body = np.zeros((height, width), bool)
     for image in hu > _AIR_BELOW_HU:

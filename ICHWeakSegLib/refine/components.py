@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import ndimage
 
+from ICHWeakSegLib.ct.bounding_box import bounding_box
+
 # A lesion is a 26-connected component.
 NEIGHBOURS = np.ones((3, 3, 3), bool)
 
@@ -61,21 +63,6 @@ def label(mask: np.ndarray) -> tuple[np.ndarray, int]:
     except RuntimeError:  # more than 65535 of them
         labels, count = ndimage.label(mask, NEIGHBOURS)
         return labels, int(count)
-
-
-def bounding_box(mask: np.ndarray) -> tuple[slice, ...] | None:
-    """The smallest box around a mask of any dimension; None where the mask is empty.
-
-    Labels of components take several bytes a voxel: within the box that is little, in the whole volume not.
-    """
-    box = []
-    for axis in range(mask.ndim):
-        others = tuple(other for other in range(mask.ndim) if other != axis)
-        places = np.flatnonzero(mask.any(axis=others))
-        if not places.size:
-            return None
-        box.append(slice(int(places[0]), int(places[-1]) + 1))
-    return tuple(box)
 
 
 def in_place_of(mask: np.ndarray, box: tuple[slice, ...], part: np.ndarray) -> np.ndarray:

@@ -105,7 +105,11 @@ def _kept(path: Path, case: Case) -> Cropped | None:
     with np.load(path) as file:
         hu, brain, labels = file["hu"], file["brain"], file["labels"]
         per_slab = int(file["per_slab"]) if "per_slab" in file else int(len(case.labels) == len(hu))
-    if per_slab:
-        # Labels are corrected more often than images: the table counts, not what was kept.
-        labels = slab_labels(case.labels, per_slab)
-    return Cropped(case.name, case.patient, hu, brain, labels) if len(labels) == len(hu) else None
+    if not per_slab:
+        # Kept by a version that did not write how many slices a slab has.
+        return None
+    # Labels are corrected more often than images: the table counts, not what was kept.
+    labels = slab_labels(case.labels, per_slab)
+    if len(labels) != len(hu):
+        return None
+    return Cropped(case.name, case.patient, hu, brain, labels, per_slab=per_slab)

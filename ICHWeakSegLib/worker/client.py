@@ -32,6 +32,8 @@ from ICHWeakSegLib.worker.process import FOLDER_PREFIX, Runner, SubprocessRunner
 KEPT_CASES = 2
 # SIGKILL as Python and as shells tell it; Windows: no memory, insufficient resources, commitment limit.
 _ENDED_BY_SYSTEM = {-9, 137, 0xC0000017, 0xC000009A, 0xC000012D}
+# PythonSlicer is a launcher: of a child that a signal ended it says this on stderr, and exits with 1 itself.
+_LAUNCHER_LINE = "exit abnormally"
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,7 @@ class WorkerClient:
         self._begun: set[int] = set()
         self._events: list[Event] = []
         self._log_part = ""
+        self._launcher_spoke = False
         self._folder: Path | None = None
         self._remove_folder: weakref.finalize | None = None
         self._cases: list[Path] = []
@@ -273,6 +276,7 @@ class WorkerClient:
     def _start(self) -> None:
         """Start a process and send it everything that is pending."""
         runner = self._make_runner()
+        self._launcher_spoke = False
         try:
             runner.start(self._command, self._cwd, self._env)
         except OSError as problem:
@@ -320,6 +324,7 @@ class WorkerClient:
 
     def _read_log(self, text: str) -> None:
         *lines, self._log_part = (self._log_part + text).split("\n")
+        self._launcher_spoke |= any(_LAUNCHER_LINE in line for line in (*lines, self._log_part))
         self._events += [Event("log", text=line.rstrip("\r")) for line in lines]
 
     def _has_ended(self, status: int) -> None:
@@ -335,7 +340,7 @@ class WorkerClient:
             self._resent.update(self._pending)
             self._start()
             return
-        self._fail_all("crash", _sentence_of(status))
+        self._fail_all("crash", _sentence_of(status, self._launcher_spoke))
 
     def _let_go(self) -> None:
         runner, self._runner = self._runner, None
@@ -396,8 +401,13 @@ def _model_for_another_folder(model: str | Path) -> str:
     return text
 
 
-def _sentence_of(status: int) -> str:
-    """Why a process that ended with this status did so."""
+def _sentence_of(status: int, launcher_spoke: bool = False) -> str:
+    """Why a process that ended with this status did so; a launcher's status is its own, not the child's."""
+    if status == 1 and launcher_spoke:
+        return (
+            "The segmentation process crashed or was ended by the system, often for lack of memory: close "
+            "other programs, use a CT with fewer slices or pixels, and see the log."
+        )
     if status in _ENDED_BY_SYSTEM:
         return (
             "The segmentation process was ended by the system, usually for lack of memory: close other "

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from ICHWeakSegLib.ct.atomic import atomic_path
+from ICHWeakSegLib.ct.bounding_box import bounding_box
 from ICHWeakSegLib.ct.volume import CT
-from ICHWeakSegLib.refine.components import bounding_box
 
 CASE_FILE = "case.json"
 HU_FILE = "hu.npy"

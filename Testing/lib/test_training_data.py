@@ -100,6 +100,16 @@ def test_what_the_cache_gives_is_what_cropping_gives(tmp_path, counted):
     assert not list(tmp_path.rglob("*.part*"))
 
 
+def test_the_cache_keeps_how_many_slices_a_slab_has(tmp_path, counted):
+    ct, any_ = bleeding_ct(True, 30)
+    ct.ijk_to_ras[:3, 2] /= 3.2  # 2.5 mm: two slices a slab of 5 mm
+    labels = np.full((30, 6), np.nan, np.float32)
+    labels[:, 0] = any_
+    thin = [Case("thin", "p", labels, lambda: ct)]
+    assert [cached_cases(thin, SMALL, tmp_path)[0].per_slab for _ in range(2)] == [2, 2]
+    assert counted == ["thin"]
+
+
 def test_other_preprocessing_is_another_cache(tmp_path, counted):
     one = [case()]
     cached_cases(one, SMALL, tmp_path)

@@ -181,6 +181,18 @@ def test_death_during_a_request_is_a_sentence(client, tmp_path, status, part):
     assert the_runner().sent[0]["id"] == again
 
 
+def test_a_child_that_slicers_launcher_lost_is_told_as_such(client, tmp_path):
+    sentences = []
+    for text in ("error: [python] exit abnormally - Report the problem.\n", "Traceback\n"):
+        number = client.segment(tmp_path)
+        the_runner().says(event="progress", id=number, stage="refining", done=1, total=2)
+        the_runner().text = text
+        the_runner().exit = 1
+        sentences.append(client.poll()[-1].sentence)
+    assert "crashed or was ended by the system, often for lack of memory" in sentences[0]
+    assert "unexpectedly (exit status 1)" in sentences[1]
+
+
 def test_an_answer_that_came_before_the_death_counts(client, tmp_path):
     number = client.segment(tmp_path)
     the_runner().says(event="result", id=number, case=str(tmp_path))
