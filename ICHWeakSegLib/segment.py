@@ -15,10 +15,10 @@ import numpy as np
 
 from ICHWeakSegLib.ct.patches import WHOLE, Patch, on_native_grid
 from ICHWeakSegLib.ct.volume import CT
-from ICHWeakSegLib.cut import Progress, cut_maps
 from ICHWeakSegLib.errors import Cancelled, InputError
+from ICHWeakSegLib.inference.settings import Settings, choose_device, torch_threads
 from ICHWeakSegLib.refine import split_subtypes
-from ICHWeakSegLib.settings import Settings, choose_device, torch_threads
+from ICHWeakSegLib.refine.refine_maps import Progress, refine_maps
 from ICHWeakSegLib.version import __version__
 from ICHWeakSegLib.vocabulary import DEFAULT_MODEL
 
@@ -41,7 +41,7 @@ class Result:
         volume_ml: volume of the mask in mL by the CT's true geometry.
         warnings: sentences about the input and about what had to be done differently.
         provenance: model, version, sha256, method, refinement, thresholds, software, device.
-        head: the CT's axial slices and brain that the networks saw; `grid` is its view of the CT.
+        head: the CT's axial slices and brain that the networks were shown; `grid` is its view of the CT.
         square_maps: the networks' own maps of the positive slabs, for `map`.
         subtypes: which subtype blood would be in each voxel of the positive slices, uint8, shape (K, J, I), as
             1-based index into `subtype_names`; None for a model that did not learn subtypes.
@@ -83,7 +83,7 @@ class SquareMaps:
     """Maps of the positive slabs in the network's own square.
 
     Attributes:
-        source: what the network saw.
+        source: what the network is shown.
         squares: slab to map, 0-1, shape (size, size).
     """
 
@@ -132,8 +132,8 @@ def segment(
         ct: a CT, or the path of one.
         model: a loaded model, its name, or its folder.
         method: localization, a name in `localize.METHODS`; the model card's by default.
-        refine: a name in `cut.REFINEMENTS`, e.g. `hu` (map and HU) or `threshold` (map alone); the card's by
-            default.
+        refine: a name in `vocabulary.REFINEMENTS`, e.g. `hu` (map and HU) or `threshold` (map alone); the
+            card's by default.
         threshold: of the map, 0-1; the card's by default.
         sensitivity: moves the classifier's operating point: `low`, `normal` or `high`, or a slice sensitivity
             of the card's table, where the card has them.
@@ -156,9 +156,9 @@ def segment(
     """
     from ICHWeakSegLib.ct import Head, read_ct
     from ICHWeakSegLib.ct.network_input import NetworkInput
-    from ICHWeakSegLib.look import Seen, look
+    from ICHWeakSegLib.inference import SlicePredictions, predict
+    from ICHWeakSegLib.inference.mask_fusion import joined, network_mask
     from ICHWeakSegLib.models import load_model
-    from ICHWeakSegLib.second_network import joined, network_mask
 
     def step(stage: str, done: int = 0, total: int = 1) -> None:
         if cancelled is not None and cancelled():
@@ -186,24 +186,24 @@ def segment(
             step("brain mask")
         grid, brain = head.grid, head.brain
         source = NetworkInput(grid, brain, model.card.preprocessing)
-        seen = Seen(model.card, settings, source, _slab_gate(gate, source))
-        seen.warnings += [*ct.warnings, *grid.warnings]
+        predictions = SlicePredictions(model.card, settings, source, _slab_gate(gate, source))
+        predictions.warnings += [*ct.warnings, *grid.warnings]
         if model.instead_of:
-            seen.warnings.append(
+            predictions.warnings.append(
                 f"{model.instead_of} does not know the method {method}: {model.card.name} was used instead."
             )
-        look(model.network.to(place), seen, step)
-        maps = SquareMaps(source, seen.squares)
+        predict(model.network.to(place), predictions, step)
+        maps = SquareMaps(source, predictions.squares)
         brain_hu = source.median_brain_hu
-        blood = cut_maps(maps, grid, brain, brain_hu, settings.cut, step)
+        blood = refine_maps(maps, grid, brain, brain_hu, settings.refinement, step)
         mode = "map" if model.segmenter is None else model.card.segmenter.mode
         if mode != "map":
             second = source
             if model.card.segmenter.preprocessing is not None:
                 second = NetworkInput(grid, brain, model.card.segmenter.preprocessing)
-            slices = np.flatnonzero(seen.positive_slices()).tolist()
+            slices = np.flatnonzero(predictions.positive_slices()).tolist()
             model.segmenter.to(place)
-            more = network_mask(model, second, slices, step, seen.notice)
+            more = network_mask(model, second, slices, step, predictions.notice)
             blood = joined(mode, blood, more, grid.shape[1:])
         blood = list(blood)
         facts = model.provenance() | ({} if mode == "map" else {"mode": mode})
@@ -211,15 +211,15 @@ def segment(
         del model
         mask = on_native_grid(grid, blood, np.dtype(bool)).view(np.uint8)
         subtypes = None
-        if seen.subtypes is not None:
-            subtypes = on_native_grid(grid, seen.subtypes.patches(), np.dtype(np.uint8), order=0)
+        if predictions.subtypes is not None:
+            subtypes = on_native_grid(grid, predictions.subtypes.patches(), np.dtype(np.uint8), order=0)
     return Result(
         ct=ct,
         mask=mask,
-        slice_scores=seen.slice_scores(),
-        positive=seen.positive_slices(),
+        slice_scores=predictions.slice_scores(),
+        positive=predictions.positive_slices(),
         volume_ml=ct.volume_ml(mask),
-        warnings=seen.warnings,
+        warnings=predictions.warnings,
         provenance={
             **facts,
             **settings.provenance(),
@@ -230,7 +230,7 @@ def segment(
         head=head,
         square_maps=maps,
         subtypes=subtypes,
-        subtype_names=() if seen.subtypes is None else seen.subtypes.names,
+        subtype_names=() if predictions.subtypes is None else predictions.subtypes.names,
     )
 
 

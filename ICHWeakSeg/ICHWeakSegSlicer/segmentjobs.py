@@ -165,7 +165,7 @@ class ThresholdJob(Job):
         if not (folder / RESULT_FILE).is_file():
             client.hand_result(folder, self._stored())
         measure = self._measure and lesiontables.lesionTableOf(self.segmentationNode) is not None
-        return client.recut(folder, self._threshold, measure)
+        return client.rethreshold(folder, self._threshold, measure)
 
     def write(self, result: CaseResult) -> None:
         self._requireSame()

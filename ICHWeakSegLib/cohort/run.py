@@ -192,9 +192,9 @@ def _check(
     Raises:
         InputError: one cannot be used.
     """
+    from ICHWeakSegLib.inference.settings import Settings, choose_device
     from ICHWeakSegLib.models import model_for
     from ICHWeakSegLib.models.card import read_card
-    from ICHWeakSegLib.settings import Settings, choose_device
 
     if threads is not None and threads < 1:
         raise InputError(f"The number of threads is at least 1, not {threads}.")
@@ -208,7 +208,7 @@ def _check(
 
 
 def _on_gpu(device: str) -> bool:
-    from ICHWeakSegLib.settings import choose_device
+    from ICHWeakSegLib.inference.settings import choose_device
 
     return choose_device(device) != "cpu"
 

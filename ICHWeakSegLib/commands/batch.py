@@ -8,7 +8,7 @@ import sys
 
 from ICHWeakSegLib.commands.progress import Bar
 from ICHWeakSegLib.commands.sensitivity import HELP, sensitivity
-from ICHWeakSegLib.cut import REFINEMENTS
+from ICHWeakSegLib.refine.refine_maps import REFINEMENTS
 from ICHWeakSegLib.vocabulary import DEFAULT_MODEL
 
 _SHOWN = 5

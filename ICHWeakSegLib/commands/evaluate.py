@@ -81,8 +81,8 @@ def run(options: argparse.Namespace) -> None:
     from ICHWeakSegLib.evaluation.folds import fold_system
     from ICHWeakSegLib.evaluation.run import evaluate
     from ICHWeakSegLib.evaluation.systems import name_apart, package_systems
+    from ICHWeakSegLib.inference.settings import choose_device
     from ICHWeakSegLib.prognosis.evaluate import prognosis_models
-    from ICHWeakSegLib.settings import choose_device
 
     if options.draws < 1:
         raise InputError(f"--draws needs at least 1, not {options.draws}.")

@@ -72,9 +72,9 @@ def add_to(commands: argparse._SubParsersAction) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
+    from ICHWeakSegLib.inference.settings import choose_device
     from ICHWeakSegLib.models import load_model
     from ICHWeakSegLib.prognosis.assess import NOTHING_GIVEN, assess, check_model
-    from ICHWeakSegLib.settings import choose_device
 
     check_targets(options)
     choose_device(options.device)

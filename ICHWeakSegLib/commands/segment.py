@@ -15,7 +15,7 @@ from ICHWeakSegLib.commands.progress import Bar
 from ICHWeakSegLib.commands.quantify import write_lesions
 from ICHWeakSegLib.commands.sensitivity import HELP, sensitivity
 from ICHWeakSegLib.commands.targets import check_apart, check_target
-from ICHWeakSegLib.cut import REFINEMENTS
+from ICHWeakSegLib.refine.refine_maps import REFINEMENTS
 from ICHWeakSegLib.segment import DEFAULT_MODEL, Result, segment
 
 if TYPE_CHECKING:

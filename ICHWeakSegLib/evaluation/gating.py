@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from ICHWeakSegLib.ct.volume import CT
-from ICHWeakSegLib.cut import MapPlanes
 from ICHWeakSegLib.models import Model
+from ICHWeakSegLib.refine.refine_maps import MapPlanes
 from ICHWeakSegLib.segment import Result, SquareMaps, segment
 
 

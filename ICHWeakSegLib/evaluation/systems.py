@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from ICHWeakSegLib.ct.errors import InputError
-from ICHWeakSegLib.cut import REFINEMENTS
+from ICHWeakSegLib.inference.settings import Settings
 from ICHWeakSegLib.localize.methods import METHODS, PROBABILITY, RESNET_METHODS
 from ICHWeakSegLib.models import FoundModel, Model, ModelCard, find_model, load_model
 from ICHWeakSegLib.models.card import MODES
-from ICHWeakSegLib.settings import Settings
+from ICHWeakSegLib.refine.refine_maps import REFINEMENTS
 
 # A word behind the colon of a spec, by what it chooses.
 WORDS = {

@@ -6,7 +6,6 @@ from .hgi_sam import hgi_sam
 from .methods import METHODS, Method, find_method
 from .positive import Localized, classify_and_localize, localize_positive
 from .resnet_cam import CAM_THRESHOLD, cam, cam_pass, resnet_grad_cam, resnet_grad_cam_pass
-from .sequence_probabilities import sequence_probabilities
 from .swin_sam import swin_sam
 
 __all__ = [
@@ -27,6 +26,5 @@ __all__ = [
     "localize_positive",
     "resnet_grad_cam",
     "resnet_grad_cam_pass",
-    "sequence_probabilities",
     "swin_sam",
 ]

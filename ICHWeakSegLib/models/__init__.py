@@ -19,8 +19,8 @@ from ICHWeakSegLib.models.card import (
     read_card,
 )
 from ICHWeakSegLib.models.describe import describe
+from ICHWeakSegLib.models.fallback import model_for
 from ICHWeakSegLib.models.find import FoundModel, bundled_folders, find_model, list_models, user_folder
-from ICHWeakSegLib.models.further import model_for
 from ICHWeakSegLib.models.import_hgi_sam import import_hgi_sam
 from ICHWeakSegLib.models.load import Model, load_model
 from ICHWeakSegLib.models.remove import remove_model

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ICHWeakSegLib.ct.network_input import HGI_SAM_INPUT, Preprocessing
-from ICHWeakSegLib.models.sections import ModelError, Section
+from ICHWeakSegLib.models.card_fields import ModelError, Section
 
 SCHEMA_VERSION = 1
 CARD_FILE = "model.json"

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ICHWeakSegLib.errors import ModelError
 from ICHWeakSegLib.models.card import CARD_FILE, ModelCard, read_card
-from ICHWeakSegLib.models.whole import package_problem
+from ICHWeakSegLib.models.completeness import package_problem
 
 MODELS_VARIABLE = "ICHWEAKSEG_MODELS"
 

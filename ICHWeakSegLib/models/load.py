@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from ICHWeakSegLib.errors import ModelError
 from ICHWeakSegLib.models.card import CARD_FILE, TOKENIZER_FILE, ModelCard, Weights
-from ICHWeakSegLib.models.further import model_for
-from ICHWeakSegLib.models.whole import AGAIN, unreadable, wrong_size
+from ICHWeakSegLib.models.completeness import AGAIN, unreadable, wrong_size
+from ICHWeakSegLib.models.fallback import model_for
 
 if TYPE_CHECKING:
     import torch

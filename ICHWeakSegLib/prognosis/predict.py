@@ -11,7 +11,7 @@ import numpy as np
 
 from ICHWeakSegLib.ct.errors import InputError
 from ICHWeakSegLib.ct.volume import CT
-from ICHWeakSegLib.settings import choose_device, torch_threads
+from ICHWeakSegLib.inference.settings import choose_device, torch_threads
 
 if TYPE_CHECKING:
     import torch

@@ -11,8 +11,8 @@ import numpy as np
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from ICHWeakSegLib.ct.network_input import Preprocessing
+from ICHWeakSegLib.inference.neighbours import smooth_over_slices
 from ICHWeakSegLib.localize import METHODS
-from ICHWeakSegLib.look.neighbours import smooth_over_slices
 from ICHWeakSegLib.models import Architecture, MapSettings, ModelCard, OperatingPoint, Training, save_model
 from ICHWeakSegLib.networks import SwinClassifier
 from ICHWeakSegLib.training.cache import Cropped

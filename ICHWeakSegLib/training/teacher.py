@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from ICHWeakSegLib.ct.errors import InputError
 from ICHWeakSegLib.ct.network_input import Preprocessing
-from ICHWeakSegLib.localize.segmenter_maps import segmenter_passes
+from ICHWeakSegLib.inference.segmenter_maps import segmenter_passes
 from ICHWeakSegLib.networks.segmenter import Segmenter
 from ICHWeakSegLib.training.cache import Cropped
 from ICHWeakSegLib.training.earlier_run import earlier_part

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 
 from ICHWeakSegLib.ct.errors import InputError
 from ICHWeakSegLib.ct.network_input import Preprocessing
-from ICHWeakSegLib.localize.segmenter_maps import slice_scores
+from ICHWeakSegLib.inference.segmenter_maps import slice_scores
 from ICHWeakSegLib.networks.segmenter import PRESETS, Segmenter, committee
 from ICHWeakSegLib.training.cache import Cropped
 from ICHWeakSegLib.training.cases import split_patients

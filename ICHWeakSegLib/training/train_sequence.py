@@ -20,8 +20,8 @@ from torch.utils.data import ConcatDataset, DataLoader
 
 from ICHWeakSegLib.ct.errors import InputError
 from ICHWeakSegLib.ct.network_input import Preprocessing
+from ICHWeakSegLib.inference.settings import choose_device
 from ICHWeakSegLib.networks.sequence_classifier import SequenceClassifier
-from ICHWeakSegLib.settings import choose_device
 from ICHWeakSegLib.training.cache import Cropped
 from ICHWeakSegLib.training.cases import split_patients
 from ICHWeakSegLib.training.claim import claim

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ICHWeakSegLib.ct.axial import AxialGrid
     from ICHWeakSegLib.ct.brain_mask import BrainMask
     from ICHWeakSegLib.models import Model
-    from ICHWeakSegLib.recut import StoredCase
+    from ICHWeakSegLib.refine.stored_map import StoredCase
 
     # Called as (stage, done, total).
     Progress = Callable[[str, int, int], None]
@@ -44,7 +44,7 @@ class Workbench:
     Example:
         >>> bench = Workbench()
         >>> bench.segment(folder, {"model": "starter"}, lambda stage, done, total: None)
-        >>> bench.recut(folder, 0.2, lambda stage, done, total: None)
+        >>> bench.rethreshold(folder, 0.2, lambda stage, done, total: None)
     """
 
     def __init__(self) -> None:
@@ -66,9 +66,9 @@ class Workbench:
         """
         # Before the imports, so that the caller knows that this has begun: they may be what memory does not hold.
         progress("reading", 0, 1)
+        from ICHWeakSegLib.inference.settings import choose_device
         from ICHWeakSegLib.quantify import measure
         from ICHWeakSegLib.segment import DEFAULT_MODEL, segment
-        from ICHWeakSegLib.settings import choose_device
 
         unknown = sorted(options.keys() - set(OPTIONS))
         if unknown:
@@ -101,7 +101,7 @@ class Workbench:
             ),
         )
 
-    def recut(self, folder: Path, threshold: float, progress: Progress, measured: bool = False) -> None:
+    def rethreshold(self, folder: Path, threshold: float, progress: Progress, measured: bool = False) -> None:
         """Cut the map of a case's result at another threshold, and put the new segments into the result.
 
         Args:
@@ -122,7 +122,7 @@ class Workbench:
             self._stored = None
             self._stored = _read_stored(folder, state, self._step)
         ct = self._stored.ct
-        mask, masks = self._stored.case.recut(threshold)
+        mask, masks = self._stored.case.rethreshold(threshold)
         quantities = None
         if measured:
             from ICHWeakSegLib.quantify import measure
@@ -171,7 +171,7 @@ class Workbench:
     def prognosis(self, folder: Path, request: Mapping[str, Any], progress: Progress) -> None:
         """Forecast the outcome of the patient on a case's CT; see `questions.answer_prognosis`."""
         progress("reading", 0, 1)
-        from ICHWeakSegLib.settings import choose_device
+        from ICHWeakSegLib.inference.settings import choose_device
         from ICHWeakSegLib.worker.questions import answer_prognosis
 
         choose_device(request.get("device") or "auto")
@@ -288,7 +288,7 @@ def _state_of(folder: Path) -> tuple:
 
 
 def _read_stored(folder: Path, state: tuple, step: Progress) -> _Stored:
-    from ICHWeakSegLib.recut import StoredCase
+    from ICHWeakSegLib.refine.stored_map import StoredCase
 
     if not (folder / RESULT_FILE).is_file():
         raise InputError(f"The temporary file {folder / RESULT_FILE} is gone: segment again.")

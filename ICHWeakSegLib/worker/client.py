@@ -142,7 +142,7 @@ class WorkerClient:
         return folder
 
     def hand_result(self, case: Path, result: CaseResult) -> None:
-        """Put a result into a case folder, for `recut`.
+        """Put a result into a case folder, for `rethreshold`.
 
         Raises:
             InputError: it cannot be written.
@@ -183,7 +183,7 @@ class WorkerClient:
             {"do": "prognosis", "case": str(case), "model": model, "models": models, **asked}
         )
 
-    def recut(self, case: Path, threshold: float, measure: bool = False) -> int:
+    def rethreshold(self, case: Path, threshold: float, measure: bool = False) -> int:
         """Ask for the segments of a case at another threshold of its map, 0-1; the number of the request.
 
         With `measure` the new lesions are measured, too.

@@ -98,7 +98,7 @@ class Server:
             elif do == "recut":
                 what = f"cut the map of {_case_name(request)}"
                 case, threshold = Path(request["case"]), float(request["threshold"])
-                self._bench.recut(case, threshold, progress, bool(request.get("measure")))
+                self._bench.rethreshold(case, threshold, progress, bool(request.get("measure")))
             elif do == "measure":
                 what = f"measure {_case_name(request)}"
                 self._bench.measure(Path(request["case"]), progress)

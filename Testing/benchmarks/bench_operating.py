@@ -25,8 +25,8 @@ import numpy as np
 import torch
 
 from ICHWeakSegLib.ct.network_input import Preprocessing
-from ICHWeakSegLib.localize.segmenter_maps import segmenter_passes
-from ICHWeakSegLib.look.neighbours import smooth_over_slices
+from ICHWeakSegLib.inference.neighbours import smooth_over_slices
+from ICHWeakSegLib.inference.segmenter_maps import segmenter_passes
 from ICHWeakSegLib.models import find_model
 from ICHWeakSegLib.refine import HysteresisOptions, refine_hysteresis
 from ICHWeakSegLib.training.cache import Cropped, cached_cases

@@ -28,7 +28,7 @@ import torch
 
 from ICHWeakSegLib.ct.network_input import Preprocessing
 from ICHWeakSegLib.evaluation.detection import detection
-from ICHWeakSegLib.localize.segmenter_maps import segmenter_passes
+from ICHWeakSegLib.inference.segmenter_maps import segmenter_passes
 from ICHWeakSegLib.networks.segmenter import Segmenter
 from ICHWeakSegLib.phantom import SUBTYPES, paint_lesion
 from ICHWeakSegLib.phantom.anatomy import find_anatomy

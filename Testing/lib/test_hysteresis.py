@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ICHWeakSegLib.cut import Cut
 from ICHWeakSegLib.refine import HysteresisOptions, refine_hysteresis
+from ICHWeakSegLib.refine.refine_maps import Refinement
 
 ML = np.full(4, 0.01)
 HU = np.full((4, 20, 20), 60.0)
@@ -81,5 +81,5 @@ def test_wrong_options(wrong):
 
 
 def test_a_stored_result_knows_its_options():
-    cut = Cut("hysteresis", 0.3, HysteresisOptions(0.8, 0.2))
-    assert Cut.of({key: str(value) for key, value in cut.facts().items()}) == cut
+    cut = Refinement("hysteresis", 0.3, HysteresisOptions(0.8, 0.2))
+    assert Refinement.of({key: str(value) for key, value in cut.facts().items()}) == cut

@@ -37,7 +37,7 @@ from ICHWeakSegLib.models import (
 )
 from ICHWeakSegLib.models import find as find_module
 from ICHWeakSegLib.models.build import build_network
-from ICHWeakSegLib.models.whole import package_problem
+from ICHWeakSegLib.models.completeness import package_problem
 
 TINY = {
     "img_size": 32,

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ICHWeakSegLib.look.neighbours import smooth_over_slices
+from ICHWeakSegLib.inference.neighbours import smooth_over_slices
 from ICHWeakSegLib.training.package import operating_point, slice_auc, smoothed
 
 

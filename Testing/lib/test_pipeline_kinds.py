@@ -12,7 +12,7 @@ from phantom_heads import head
 from tiny_models import tiny_card, tiny_model
 
 from ICHWeakSegLib import CT, InputError, load_model, segment
-from ICHWeakSegLib.look.neighbours import smooth_over_slices
+from ICHWeakSegLib.inference.neighbours import smooth_over_slices
 from ICHWeakSegLib.models import (
     Architecture,
     MapSettings,
@@ -26,7 +26,7 @@ from ICHWeakSegLib.models import (
 )
 from ICHWeakSegLib.networks.segmenter import Segmenter
 from ICHWeakSegLib.networks.sequence_classifier import SequenceClassifier
-from ICHWeakSegLib.recut import StoredCase
+from ICHWeakSegLib.refine.stored_map import StoredCase
 from ICHWeakSegLib.segment import Cancelled
 
 NARROW = {"channels": [8, 8, 16, 16], "layers": [1, 1, 1, 1]}
@@ -207,7 +207,7 @@ class TestSequence:
         result = segment(case.ct, sequence, refine="kmeans", threshold=0.2)
         assert result.provenance["refine"] == "kmeans"
         assert result.mask.any()
-        again, _ = StoredCase(case.ct, result.map, result.provenance).recut(0.2)
+        again, _ = StoredCase(case.ct, result.map, result.provenance).rethreshold(0.2)
         np.testing.assert_array_equal(again, result.mask)
 
     def test_its_methods_are_its_own(self, case, sequence):

@@ -16,7 +16,7 @@ from tiny_models import tiny_card, tiny_model
 from ICHWeakSegLib import CT, InputError, load_model, localize, read_ct, segment
 from ICHWeakSegLib.ct import AxialGrid, Head, write_volume
 from ICHWeakSegLib.ct.brain_mask import BrainMask
-from ICHWeakSegLib.look import swin
+from ICHWeakSegLib.inference import swin_classifier
 from ICHWeakSegLib.models import MapSettings, OperatingPoint
 from ICHWeakSegLib.segment import Cancelled, Result
 
@@ -444,7 +444,7 @@ class TestMemory:
 
     def test_goes_on_with_smaller_batches_and_says_so(self, monkeypatch, few, tiny, few_result):
         by_fours = partial(localize.classify_and_localize, batch_size=4)
-        monkeypatch.setattr(swin, "classify_and_localize", by_fours)
+        monkeypatch.setattr(swin_classifier, "classify_and_localize", by_fours)
         handle = self.fail(tiny.network, 1)
         try:
             found = segment(few.ct, tiny)

@@ -15,8 +15,8 @@ from ICHWeakSegLib.ct import AxialGrid
 from ICHWeakSegLib.ct.brain_mask import BrainMask
 from ICHWeakSegLib.ct.errors import InputError
 from ICHWeakSegLib.ct.network_input import NetworkInput, Preprocessing
-from ICHWeakSegLib.localize import segmenter_maps
-from ICHWeakSegLib.localize.segmenter_maps import segmenter_passes, segmenter_probabilities, slice_scores
+from ICHWeakSegLib.inference import segmenter_maps
+from ICHWeakSegLib.inference.segmenter_maps import segmenter_passes, segmenter_probabilities, slice_scores
 from ICHWeakSegLib.networks.segmenter import (
     NEVER,
     PRESETS,

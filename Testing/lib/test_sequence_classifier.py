@@ -13,7 +13,7 @@ from phantom_heads import head
 from ICHWeakSegLib.ct import AxialGrid
 from ICHWeakSegLib.ct.brain_mask import BrainMask
 from ICHWeakSegLib.ct.network_input import NetworkInput, Preprocessing
-from ICHWeakSegLib.localize.sequence_probabilities import sequence_probabilities
+from ICHWeakSegLib.inference.sequence_probabilities import sequence_probabilities
 from ICHWeakSegLib.networks import SequenceClassifier
 from ICHWeakSegLib.networks.sequence_classifier import run_starts
 

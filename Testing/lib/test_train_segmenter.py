@@ -21,7 +21,7 @@ from tiny_models import tiny_model
 from ICHWeakSegLib import cli, load_model, segment
 from ICHWeakSegLib.commands import train_segmenter as command
 from ICHWeakSegLib.ct.errors import InputError
-from ICHWeakSegLib.localize.segmenter_maps import segmenter_probabilities
+from ICHWeakSegLib.inference.segmenter_maps import segmenter_probabilities
 from ICHWeakSegLib.models import verify_model
 from ICHWeakSegLib.networks.segmenter import PRESETS, Segmenter
 from ICHWeakSegLib.output import write_label_map, write_seg_nrrd

@@ -117,7 +117,7 @@ def test_one_process_serves_request_after_request(client, tmp_path):
     first = client.segment(tmp_path)
     the_runner().says(event="error", id=first, kind="input", sentence="No head.")
     assert client.poll() == [Event("error", first, sentence="No head.", reason="input")]
-    second = client.recut(tmp_path, 0.25)
+    second = client.rethreshold(tmp_path, 0.25)
     assert second != first
     assert len(FakeRunner.made) == 1
     assert the_runner().sent[1] == {"id": second, "do": "recut", "case": str(tmp_path), "threshold": 0.25}
@@ -201,7 +201,7 @@ def test_an_answer_that_came_before_the_death_counts(client, tmp_path):
 
 
 def test_every_waiting_request_is_told(client, tmp_path):
-    numbers = [client.segment(tmp_path), client.recut(tmp_path, 0.1)]
+    numbers = [client.segment(tmp_path), client.rethreshold(tmp_path, 0.1)]
     the_runner().says(event="progress", id=numbers[0], stage="refining", done=1, total=2)
     the_runner().exit = 1
     assert [event.request for event in client.poll() if event.kind == "error"] == numbers
@@ -480,7 +480,7 @@ def test_recut_is_segment_at_that_threshold(models, tmp_path, model):
     bench, folder = Workbench(), case_of(head().ct, tmp_path / "one")
     run(bench, folder, models[model])
     before = read_result(folder)
-    bench.recut(folder, 0.5, silent)
+    bench.rethreshold(folder, 0.5, silent)
     cut = read_result(folder)
     run(bench, case_of(head().ct, tmp_path / "two"), models[model], threshold=0.5)
     wanted = read_result(tmp_path / "two")
@@ -498,7 +498,7 @@ def test_recut_is_segment_at_that_threshold(models, tmp_path, model):
         before.subtype_names,
     )
     # Another worker, which knows the case from its folder only, comes back to the first mask.
-    Workbench().recut(folder, 0.1, silent)
+    Workbench().rethreshold(folder, 0.1, silent)
     np.testing.assert_array_equal(
         read_result(folder).segments[0].mask.within(cut.shape), before.segments[0].mask.within(cut.shape)
     )
@@ -510,14 +510,14 @@ def test_a_stored_map_is_read_once_and_again_after_a_new_run(bench, models, tmp_
 
     def stages(threshold: float) -> list[str]:
         seen = []
-        bench.recut(folder, threshold, lambda stage, *_: seen.append(stage))
+        bench.rethreshold(folder, threshold, lambda stage, *_: seen.append(stage))
         return seen
 
     assert stages(0.3)[:2] == ["reading", "brain mask"]
     assert "reading" not in stages(0.4)
     assert "refining" in stages(0.5)
     run(bench, folder, models["blind"])
-    bench.recut(folder, 0.0, silent)
+    bench.rethreshold(folder, 0.0, silent)
     assert read_result(folder).total.volume_ml == 0
 
 
@@ -584,13 +584,13 @@ def test_wrong_options_are_sentences(bench, models, tmp_path, options, part):
 def test_recut_of_what_is_not_there(bench, models, tmp_path):
     folder = case_of(head().ct, tmp_path)
     with pytest.raises(InputError, match=r"result\.json is gone: segment again"):
-        bench.recut(folder, 0.5, silent)
+        bench.rethreshold(folder, 0.5, silent)
     run(bench, folder, models["tiny"])
     with pytest.raises(InputError, match="between 0 and 1"):
-        bench.recut(folder, 1.5, silent)
+        bench.rethreshold(folder, 1.5, silent)
     (folder / "hu.npy").unlink()
     with pytest.raises(InputError, match=r"hu\.npy is gone: segment again"):
-        bench.recut(folder, 0.5, silent)
+        bench.rethreshold(folder, 0.5, silent)
 
 
 def test_a_case_comes_back(tmp_path):

@@ -153,7 +153,7 @@ def test_recut_is_segment_at_that_threshold(client):
     before, _ = succeed(client)
     client.segment(other, model="tiny", threshold=0.5)
     wanted, _ = succeed(client)
-    client.recut(one, 0.5)
+    client.rethreshold(one, 0.5)
     cut, _ = succeed(client)
     assert 0 < cut.total.volume_ml < before.total.volume_ml
     assert cut.total == wanted.total
@@ -165,7 +165,7 @@ def test_recut_is_segment_at_that_threshold(client):
     kept = client.new_case(read_case(one))
     text = {name: str(value) for name, value in cut.provenance.items()}
     write_result(kept, CaseResult(cut.shape, [], cut.total, cut.map, provenance=text))
-    client.recut(kept, 0.1)
+    client.rethreshold(kept, 0.1)
     back, _ = succeed(client)
     assert back.total == before.total
 
@@ -189,7 +189,7 @@ def test_what_cannot_be_used_is_a_sentence_and_the_worker_goes_on(client, tmp_pa
     assert "abacus" in sentence(client)
     client.segment(tmp_path / "nowhere", model="tiny")
     assert "is gone: segment again" in sentence(client)
-    client.recut(case, 0.5)
+    client.rethreshold(case, 0.5)
     assert "is gone: segment again" in sentence(client)
 
     client.segment(case, model="tiny")

@@ -5,8 +5,8 @@ import json
 import pytest
 from test_inputs import copy_starter, own_models, texts
 
-from ICHWeakSegLib.cut import REFINEMENTS
 from ICHWeakSegLib.localize.methods import default_thresholds
+from ICHWeakSegLib.refine.refine_maps import REFINEMENTS
 
 
 def own_model(tmp_path, name, **changes):

@@ -50,7 +50,7 @@ class MapPlanes(Protocol):
 
 
 @dataclass(frozen=True)
-class Cut:
+class Refinement:
     """How a map becomes a mask.
 
     Attributes:
@@ -82,7 +82,7 @@ class Cut:
         }
 
     @classmethod
-    def of(cls, facts: Mapping[str, object]) -> Cut:
+    def of(cls, facts: Mapping[str, object]) -> Refinement:
         """The settings that a provenance tells of, whose numbers may be text.
 
         Raises:
@@ -104,12 +104,12 @@ class Cut:
             ) from None
 
 
-def cut_maps(
+def refine_maps(
     maps: MapPlanes,
     grid: AxialGrid,
     brain: BrainMask,
     brain_hu: float,
-    how: Cut,
+    how: Refinement,
     step: Progress,
 ) -> Iterator[Patch]:
     """Masks of the slices with blood, each within its own box, run by run of neighbouring slices.
@@ -151,7 +151,7 @@ def _mask(
     box: tuple[slice, slice],
     inside: list[np.ndarray],
     brain_hu: float,
-    how: Cut,
+    how: Refinement,
 ) -> np.ndarray:
     """Blood in the box of a run of slices, bool, shape (len(run), rows, columns)."""
     if how.refine == "threshold":

@@ -11,11 +11,11 @@ from phantom_heads import PIXEL_MM, dice, head, on_grid
 from tiny_models import tiny_card, tiny_model
 
 from ICHWeakSegLib import InputError, load_model, segment
-from ICHWeakSegLib.cut import Cut
 from ICHWeakSegLib.models import MapSettings
 from ICHWeakSegLib.output.provenance import provenance_fields
-from ICHWeakSegLib.recut import StoredCase
 from ICHWeakSegLib.refine import HuOptions
+from ICHWeakSegLib.refine.refine_maps import Refinement
+from ICHWeakSegLib.refine.stored_map import StoredCase
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def stored(case, result) -> StoredCase:
 
 @pytest.mark.parametrize("threshold", [0.0, 0.2, 0.7])
 def test_is_what_segment_gives_at_that_threshold(case, model, stored, threshold):
-    mask, masks = stored.recut(threshold)
+    mask, masks = stored.rethreshold(threshold)
     wanted = segment(case.ct, model, threshold=threshold).mask
     assert list(masks) == ["hemorrhage"]
     np.testing.assert_array_equal(mask, wanted)
@@ -49,15 +49,15 @@ def test_is_what_segment_gives_at_that_threshold(case, model, stored, threshold)
 
 
 def test_thresholds_matter_and_come_back(stored, result):
-    low, high = (stored.recut(threshold)[0] for threshold in (0.0, 0.7))
+    low, high = (stored.rethreshold(threshold)[0] for threshold in (0.0, 0.7))
     assert low.sum() > high.sum()
-    np.testing.assert_array_equal(stored.recut(0.2)[0], result.mask)
+    np.testing.assert_array_equal(stored.rethreshold(0.2)[0], result.mask)
 
 
 @pytest.mark.parametrize("refine", ["threshold", "otsu"])
 def test_other_refinements(case, model, refine):
     result = segment(case.ct, model, refine=refine, threshold=0.4)
-    mask, _ = StoredCase(case.ct, result.map, result.provenance).recut(0.4)
+    mask, _ = StoredCase(case.ct, result.map, result.provenance).rethreshold(0.4)
     np.testing.assert_array_equal(mask, result.mask)
 
 
@@ -67,7 +67,7 @@ def test_a_sheared_grid_differs_by_border_voxels_only(model):
     affine[2, 3] += 30
     tilted = on_grid(shape, affine)
     result = segment(tilted.ct, model)
-    mask, _ = StoredCase(tilted.ct, result.map, result.provenance).recut(0.2)
+    mask, _ = StoredCase(tilted.ct, result.map, result.provenance).rethreshold(0.2)
     assert result.mask.any()
     assert dice(mask, result.mask) > 0.97
 
@@ -77,14 +77,14 @@ def test_provenance_may_be_text(case, result, stored):
         key.removeprefix("ICHWeakSeg_"): value for key, value in provenance_fields(result.provenance).items()
     }
     assert text["refine_smallest_ml"] == "1"
-    mask, _ = StoredCase(case.ct, result.map, text).recut(0.2)
+    mask, _ = StoredCase(case.ct, result.map, text).rethreshold(0.2)
     np.testing.assert_array_equal(mask, result.mask)
 
 
 def test_options_of_the_refinement_come_along(case, result, stored):
     only_large = {**result.provenance, "refine_smallest_ml": 1000.0}
-    mask, _ = StoredCase(case.ct, result.map, only_large).recut(0.2)
-    assert stored.recut(0.2)[0].any()
+    mask, _ = StoredCase(case.ct, result.map, only_large).rethreshold(0.2)
+    assert stored.rethreshold(0.2)[0].any()
     assert not mask.any()
 
 
@@ -92,7 +92,7 @@ def test_subtypes_are_parted(case, result):
     subtypes = np.ones(case.ct.hu.shape, np.uint8)
     subtypes[:, :, 64:] = 2
     stored = StoredCase(case.ct, result.map, result.provenance, subtypes, ("IPH", "SDH"))
-    mask, masks = stored.recut(0.2)
+    mask, masks = stored.rethreshold(0.2)
     assert list(masks) == ["IPH", "SDH"]
     np.testing.assert_array_equal(masks["IPH"] + masks["SDH"], mask)
     assert masks["IPH"][:, :, :64].sum() == mask[:, :, :64].sum()
@@ -112,20 +112,20 @@ def test_needs_to_know_how_it_was_made(case, result, lost):
 
 def test_threshold_out_of_range(stored):
     with pytest.raises(InputError, match="between 0 and 1"):
-        stored.recut(1.5)
+        stored.rethreshold(1.5)
 
 
 def test_an_empty_map_gives_no_blood(case, result):
-    mask, _ = StoredCase(case.ct, np.zeros_like(result.map), result.provenance).recut(0.0)
+    mask, _ = StoredCase(case.ct, np.zeros_like(result.map), result.provenance).rethreshold(0.0)
     assert not mask.any()
 
 
 def test_cut_tells_and_reads_its_facts():
-    cut = Cut("hu", 0.25, replace(HuOptions(), reach_mm=12.5))
+    cut = Refinement("hu", 0.25, replace(HuOptions(), reach_mm=12.5))
     assert cut.facts() == {"refine": "hu", "map_threshold": 0.25, "refine_reach_mm": 12.5}
-    assert Cut.of({key: str(value) for key, value in cut.facts().items()}) == cut
+    assert Refinement.of({key: str(value) for key, value in cut.facts().items()}) == cut
 
 
 def test_needs_no_torch():
-    code = "import sys, ICHWeakSegLib.recut; sys.exit('torch' in sys.modules)"
+    code = "import sys, ICHWeakSegLib.refine.stored_map; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -6,10 +6,9 @@ import numpy as np
 import torch
 
 from ICHWeakSegLib.ct.network_input import NetworkInput
-
-from ..networks.sequence_classifier import BATCH, SequenceClassifier
-from .batches import Notice, Progress, device_of, in_batches, warn
-from .frozen import frozen
+from ICHWeakSegLib.localize.batches import Notice, Progress, device_of, in_batches, warn
+from ICHWeakSegLib.localize.frozen import frozen
+from ICHWeakSegLib.networks.sequence_classifier import BATCH, SequenceClassifier
 
 
 def sequence_probabilities(

@@ -1,4 +1,4 @@
-"""What a network saw on a CT."""
+"""A network's predictions on a CT."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ICHWeakSegLib.look.neighbours import smooth_over_slices
+from ICHWeakSegLib.inference.neighbours import smooth_over_slices
 
 if TYPE_CHECKING:
     from ICHWeakSegLib.ct.network_input import NetworkInput
+    from ICHWeakSegLib.inference.settings import Settings
+    from ICHWeakSegLib.inference.subtype_maps import SubtypeMaps
     from ICHWeakSegLib.models import ModelCard
-    from ICHWeakSegLib.settings import Settings
-    from ICHWeakSegLib.subtypes import SubtypeMaps
 
 # Called as (stage, done, total); may raise to stop.
 Step = Callable[[str, int, int], None]
 # Slabs that are prepared at a time: enough to keep the network busy, few enough to cost no memory.
 CHUNK = 16
-LOOKING = "classifying and localizing"
+LOCALIZING = "classifying and localizing"
 
 
 @dataclass
-class Seen:
-    """Slab by slab what a network saw.
+class SlicePredictions:
+    """What a network predicts, slab by slab.
 
     Attributes:
         card: the model's.

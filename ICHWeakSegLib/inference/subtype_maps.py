@@ -30,7 +30,7 @@ class SubtypeMaps:
     """Subtypes of the positive slabs.
 
     Args:
-        source: what the network saw.
+        source: what the network is shown.
         classes: names of the network's outputs.
         probabilities: of the classes, shape (slabs, classes).
         positive: which slabs are positive, bool, shape (slabs,).

@@ -12,8 +12,8 @@ from ICHWeakSegLib.ct.brain_mask import BrainMask
 from ICHWeakSegLib.ct.errors import InputError
 from ICHWeakSegLib.ct.patches import WHOLE, on_native_grid
 from ICHWeakSegLib.ct.volume import CT
-from ICHWeakSegLib.cut import Cut, Progress, cut_maps
 from ICHWeakSegLib.refine import split_subtypes
+from ICHWeakSegLib.refine.refine_maps import Progress, Refinement, refine_maps
 
 
 class StoredCase:
@@ -35,7 +35,7 @@ class StoredCase:
 
     Example:
         >>> case = StoredCase(ct, result.map, result.provenance)
-        >>> mask, masks = case.recut(0.2)
+        >>> mask, masks = case.rethreshold(0.2)
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class StoredCase:
             raise InputError(
                 "The mask comes from two networks, so that no threshold of the map cuts it: segment again."
             )
-        self._cut = Cut.of(provenance)
+        self._refinement = Refinement.of(provenance)
         try:
             self._brain_hu = float(provenance["brain_hu"])
         except (KeyError, ValueError):
@@ -65,7 +65,7 @@ class StoredCase:
         self._brain = BrainMask(self._grid)
         self._maps = _Axial(self._grid.from_native(map, order=1))
 
-    def recut(self, threshold: float) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    def rethreshold(self, threshold: float) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """The mask at a threshold of 0-1.
 
         Returns:
@@ -74,8 +74,8 @@ class StoredCase:
         Raises:
             InputError: the threshold is out of range.
         """
-        how = replace(self._cut, threshold=threshold)
-        blood = list(cut_maps(self._maps, self._grid, self._brain, self._brain_hu, how, self._step))
+        how = replace(self._refinement, threshold=threshold)
+        blood = list(refine_maps(self._maps, self._grid, self._brain, self._brain_hu, how, self._step))
         mask = on_native_grid(self._grid, blood, np.dtype(bool)).view(np.uint8)
         if self._subtypes is None:
             return mask, {"hemorrhage": mask}

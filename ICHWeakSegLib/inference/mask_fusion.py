@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ICHWeakSegLib.ct.patches import WHOLE, Patch
-from ICHWeakSegLib.look.seen import Step
+from ICHWeakSegLib.inference.slice_predictions import Step
 
 if TYPE_CHECKING:
     from ICHWeakSegLib.ct.network_input import NetworkInput
@@ -21,7 +21,7 @@ def network_mask(
     model: Model, source: NetworkInput, slices: list[int], step: Step, notice
 ) -> Iterator[Patch]:
     """What the package's segmentation network calls blood on these axial slices."""
-    from ICHWeakSegLib.localize.segmenter_maps import segmenter_probabilities
+    from ICHWeakSegLib.inference.segmenter_maps import segmenter_probabilities
 
     part = model.card.segmenter
     slabs = sorted({source.group_of(s) for s in slices})

@@ -1,4 +1,4 @@
-"""A prognosis network looks: its mask decoder without any text, read as a segmenter's map."""
+"""Inference with a prognosis network: its mask decoder without any text, read as a segmenter's map."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from ICHWeakSegLib.inference.slice_predictions import CHUNK, LOCALIZING, SlicePredictions, Step
 from ICHWeakSegLib.localize.batches import device_of, in_batches
-from ICHWeakSegLib.look.seen import CHUNK, LOOKING, Seen, Step
 from ICHWeakSegLib.networks.segmenter import slice_logits
 
 if TYPE_CHECKING:
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 TOP_K = 40
 
 
-def look_with_sc(network: ScNetwork, seen: Seen, step: Step) -> None:
+def predict_with_sc(network: ScNetwork, predictions: SlicePredictions, step: Step) -> None:
     """Fill probabilities, positive slabs and their maps."""
-    todo, squares = seen.slabs(), {}
+    todo, squares = predictions.slabs(), {}
     for first in range(0, len(todo), CHUNK):
         slabs = todo[first : first + CHUNK]
-        step(LOOKING, first, len(todo))
-        images, brains = (torch.from_numpy(part) for part in seen.source.batch(slabs))
+        step(LOCALIZING, first, len(todo))
+        images, brains = (torch.from_numpy(part) for part in predictions.source.batch(slabs))
         maps = np.zeros(brains.shape, np.float32)
         scores = np.zeros(len(slabs), np.float32)
 
@@ -36,8 +36,8 @@ def look_with_sc(network: ScNetwork, seen: Seen, step: Step) -> None:
                 maps[batch] = (logits.sigmoid() * brain).cpu().numpy()
                 scores[batch] = slice_logits(logits[:, None], brain, TOP_K).sigmoid().cpu().numpy()
 
-        in_batches(network, range(len(slabs)), CHUNK, work, seen.notice)
+        in_batches(network, range(len(slabs)), CHUNK, work, predictions.notice)
         for place, slab in enumerate(slabs):
-            seen.probabilities[slab, seen.card.target] = scores[place]
+            predictions.probabilities[slab, predictions.card.target] = scores[place]
             squares[slab] = maps[place]
-    seen.squares = {slab: squares[slab] for slab in seen.decide()}
+    predictions.squares = {slab: squares[slab] for slab in predictions.decide()}

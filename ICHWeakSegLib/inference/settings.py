@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from ICHWeakSegLib.ct.errors import InputError
 
 if TYPE_CHECKING:
-    from ICHWeakSegLib.cut import Cut
     from ICHWeakSegLib.models import ModelCard
+    from ICHWeakSegLib.refine.refine_maps import Refinement
 
 
 @dataclass(frozen=True)
@@ -20,14 +20,14 @@ class Settings:
 
     Attributes:
         method: localization, a name in `localize.METHODS`.
-        cut: how maps become a mask.
+        refinement: how maps become a mask.
         probability: from which on a slice is positive.
         sensitivity: slice sensitivity, or its name, that `probability` was chosen for; None for the card's own.
         method_options: further arguments of the localization.
     """
 
     method: str
-    cut: Cut
+    refinement: Refinement
     probability: float
     sensitivity: float | str | None
     method_options: dict[str, Any] = field(repr=False, default_factory=dict)
@@ -46,8 +46,8 @@ class Settings:
         Raises:
             InputError: a name is unknown, a number is out of range, or the card does not fit this version.
         """
-        from ICHWeakSegLib.cut import OPTIONS_OF, Cut
         from ICHWeakSegLib.localize.methods import default_thresholds
+        from ICHWeakSegLib.refine.refine_maps import OPTIONS_OF, Refinement
 
         # An imported model's card may say that its paper refines nothing beyond the threshold.
         own_refine = "threshold" if card.map.refine == "none" else card.map.refine
@@ -73,13 +73,13 @@ class Settings:
             ) from problem
         probability = card.operating_point(sensitivity)
         more = card.map.method_options if own else {}
-        return cls(method, Cut(refine, threshold, options), probability, sensitivity, more)
+        return cls(method, Refinement(refine, threshold, options), probability, sensitivity, more)
 
     def provenance(self) -> dict[str, Any]:
         """What decided about the result."""
         facts = {
             "method": self.method,
-            **self.cut.facts(),
+            **self.refinement.facts(),
             "slice_threshold": self.probability,
         }
         facts |= {f"method_{key}": value for key, value in self.method_options.items()}
