@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ICHWeakSegLib.ct.errors import InputError
+from filelock import FileLock, Timeout
+
+from ICHWeakSegLib.errors import InputError
 
 LOCK_FILE = ".lock"
 
@@ -19,20 +20,9 @@ def only_run(output: Path) -> Iterator[None]:
     Raises:
         InputError: another run holds it.
     """
-    with open(output / LOCK_FILE, "a+b") as file:
-        try:
-            _lock(file.fileno())
-        except OSError as problem:
-            raise InputError(f"Another run is at work in {output}: wait for it or stop it.") from problem
+    try:
+        lock = FileLock(output / LOCK_FILE, timeout=0).acquire()
+    except Timeout as problem:
+        raise InputError(f"Another run is at work in {output}: wait for it or stop it.") from problem
+    with lock:
         yield
-
-
-def _lock(descriptor: int) -> None:
-    if os.name == "nt":
-        import msvcrt
-
-        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-    else:
-        import fcntl
-
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import binomtest
 
 NAN = float("nan")
 # Logits of 0 and 1 are infinite; published scores do say 0 % and 100 %.
@@ -99,17 +100,10 @@ def calibration_curve(
     points = []
     for group in np.unique(place):
         rows = place == group
-        low, high = _wilson(float(outcomes[rows].mean()), int(rows.sum()))
+        low, high = binomtest(int(outcomes[rows].sum()), int(rows.sum())).proportion_ci(method="wilson")
         points.append(
             CalibrationPoint(
                 float(probabilities[rows].mean()), float(outcomes[rows].mean()), low, high, int(rows.sum())
             )
         )
     return points
-
-
-def _wilson(share: float, count: int, z: float = 1.96) -> tuple[float, float]:
-    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
-    half = z / (1 + z * z / count) * np.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
-    # Rounding must not put a share of 0 or 1 outside.
-    return float(np.clip(middle - half, 0.0, share)), float(np.clip(middle + half, share, 1.0))
