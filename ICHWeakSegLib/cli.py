@@ -61,6 +61,10 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command; ends the process with 0, 2 (input that cannot be used) or 130 (stopped by the user)."""
+    # A path that is no UTF-8 must not end a command that prints it.
+    for stream in (sys.stdout, sys.stderr):
+        if getattr(stream, "errors", "") == "strict" and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     options = parser().parse_args(arguments)
     try:
         options.run(options)
