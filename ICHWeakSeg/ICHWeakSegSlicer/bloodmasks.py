@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import slicer
 import vtk
-from slicer.util import vtkMatrixFromArray
-from vtk.util.numpy_support import vtk_to_numpy
+from slicer.util import arrayFromVTKMatrix, vtkMatrixFromArray
+from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 from ICHWeakSegLib.ct.errors import InputError
 from ICHWeakSegLib.output.segments import HEMORRHAGE_STYLE, SUBTYPE_STYLES
@@ -18,6 +18,8 @@ from ICHWeakSegSlicer import segmentations
 from ICHWeakSegSlicer.placing import ijkToRas
 
 LABELMAP = "Binary labelmap"
+# Rounding of grids, in voxels of the CT.
+TOLERANCE = 0.1
 # Names of a segment that holds the ventricles: no blood, but blood may touch it.
 VENTRICLES = ("ventricle", "ventricles", "ventricular system")
 
@@ -87,6 +89,9 @@ def masksOnVolume(segmentationNode: Any, segmentIds: Iterable[str], volumeNode: 
 
     Returns:
         Name to mask, uint8, on the grid of the CT.
+
+    Raises:
+        InputError: a segment reaches beyond the CT.
     """
     ids = list(segmentIds)
     names = [_className(segmentationNode, one) for one in ids]
@@ -104,6 +109,9 @@ def maskOnVolume(segmentationNode: Any, segmentId: str, volumeNode: Any) -> np.n
 
     Not by `arrayFromSegmentBinaryLabelmap`: that adds nodes to the scene for a moment, to which the panel, which
     asks for this, answers by asking again.
+
+    Raises:
+        InputError: the segment reaches beyond the CT, so that a part of it could not be measured.
     """
     shape = volumeNode.GetImageData().GetDimensions()[::-1]
     own, grid, placed = (slicer.vtkOrientedImageData() for _ in range(3))
@@ -114,14 +122,47 @@ def maskOnVolume(segmentationNode: Any, segmentId: str, volumeNode: Any) -> np.n
     grid.SetImageToWorldMatrix(vtkMatrixFromArray(ijkToRas(volumeNode)))
     grid.SetExtent(0, shape[2] - 1, 0, shape[1] - 1, 0, shape[0] - 1)
     grid.AllocateScalars(vtk.VTK_UNSIGNED_CHAR, 1)
-    arguments = [own, grid, placed]
+    arguments, between = [own, grid, placed], None
     parents = segmentationNode.GetParentTransformNode(), volumeNode.GetParentTransformNode()
     if parents[0] is not parents[1]:
         between = vtk.vtkGeneralTransform()
         slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(*parents, between)
         arguments += [False, False, between]
+    if _reachesBeyond(own, grid, between):
+        name = segmentationNode.GetSegmentation().GetSegment(segmentId).GetName()
+        raise InputError(
+            f"The segment {name} of {segmentationNode.GetName()} reaches beyond its CT {volumeNode.GetName()}: "
+            "choose the CT that it was made on, or erase what lies outside."
+        )
     slicer.vtkOrientedImageDataResample.ResampleOrientedImageToReferenceOrientedImage(*arguments)
     return vtk_to_numpy(placed.GetPointData().GetScalars()).reshape(shape) != 0
+
+
+def _reachesBeyond(own: Any, grid: Any, between: Any) -> bool:
+    """Whether the middle of a voxel of a segment lies outside the voxels of the CT.
+
+    Args:
+        own, grid: oriented images of the segment and of the CT.
+        between: transform from the one's world to the other's; None where they are the same.
+    """
+    i, _, j, _, k, _ = own.GetExtent()
+    inside = vtk_to_numpy(own.GetPointData().GetScalars()).reshape(own.GetDimensions()[::-1]) != 0
+    places = np.argwhere(inside)[:, ::-1] + [i, j, k]
+    matrices = [vtk.vtkMatrix4x4() for _ in range(2)]
+    own.GetImageToWorldMatrix(matrices[0])
+    grid.GetWorldToImageMatrix(matrices[1])
+    toWorld, toIjk = (arrayFromVTKMatrix(matrix) for matrix in matrices)
+    points = places @ toWorld[:3, :3].T + toWorld[:3, 3]
+    if between is not None:
+        given, moved = vtk.vtkPoints(), vtk.vtkPoints()
+        for some in (given, moved):
+            some.SetDataTypeToDouble()
+        given.SetData(numpy_to_vtk(points, deep=True))
+        between.TransformPoints(given, moved)
+        points = vtk_to_numpy(moved.GetData())
+    found = points @ toIjk[:3, :3].T + toIjk[:3, 3]
+    edge = 0.5 + TOLERANCE
+    return bool((found < -edge).any() or (found > np.array(grid.GetDimensions()) - 1 + edge).any())
 
 
 def _className(segmentationNode: Any, segmentId: str) -> str:

@@ -40,7 +40,8 @@ def measure(segmentationNode: Any) -> tuple[list[Figure], Figure]:
     """Figures of each of our segments, and of all of them together; counted anew only after a change.
 
     Raises:
-        InputError: the CT of the segmentation is not in the scene or cannot be read.
+        InputError: the CT of the segmentation is not in the scene or cannot be read, or a segment reaches
+            beyond it.
     """
     ours = _ours(segmentationNode)
     volumeNode = segmentations.referenceVolume(segmentationNode)

@@ -90,10 +90,13 @@ class ResultPanel:
             fresh = result is not None and not edited
             each, total = figures.ofResult(node, result) if fresh else figures.measure(node)
             ui.volumeLabel.text = headline(total)
-        except InputError:
+        except InputError as problem:
             ui.volumeLabel.text = headline(None)
+            gone = segmentations.referenceVolume(node) is None
             warnings.append(
                 "The CT of this segmentation is not in the scene any more: load it for the volume."
+                if gone
+                else str(problem)
             )
         if edited:
             warnings.append("Edited since the segmentation: the figures are of what is there now.")

@@ -66,7 +66,7 @@ def hematomaOf(segmentationNode: Any, volumeNode: Any = None) -> Hematoma:
     """Volumes of a segmentation in mL, edits included.
 
     Raises:
-        InputError: there is no segment, or its CT is not in the scene.
+        InputError: there is no segment, its CT is not in the scene, or a segment reaches beyond it.
     """
     ids = bloodmasks.bloodSegments(segmentationNode)
     volumeNode = ctOf(segmentationNode, volumeNode)

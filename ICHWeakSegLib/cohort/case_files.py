@@ -64,7 +64,10 @@ def write_case_files(folder: Path, result: Result, task: Task) -> None:
 def write_rows(path: Path, rows: Sequence[dict[str, Any]], otherwise: Sequence[str]) -> None:
     """Write a CSV whose columns are those of any row; `otherwise` where there is no row."""
     columns = list(dict.fromkeys(key for row in rows for key in row)) or list(otherwise)
-    with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+    with (
+        atomic_path(path) as temporary,
+        open(temporary, "w", newline="", encoding="utf-8", errors="backslashreplace") as file,
+    ):
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)
         writer.writerows([_text(row.get(column)) for column in columns] for row in rows)

@@ -29,9 +29,10 @@ def find_cases(
 ) -> Found:
     """Find the head CTs of one or more inputs.
 
-    - A folder is searched with its subfolders. DICOM series are told apart by their headers, whatever their files
-      are called; of each study the soft-tissue axial head series is taken (as `ct.dicom.choice` ranks them;
-      series that rank alike are all taken). Volumes (NIfTI, NRRD, MetaImage) and zip archives are one case a file.
+    - A folder is searched with its subfolders and with what links in it lead to. DICOM series are told apart by
+      their headers, whatever their files are called; of each study the soft-tissue axial head series is taken (as
+      `ct.dicom.choice` ranks them; series that rank alike are all taken). Volumes (NIfTI, NRRD, MetaImage) and zip
+      archives are one case a file.
     - A file of one of these formats is itself a case.
     - A CSV has a column `ct` and, if wanted, `case`, `patient`, `series`; see `table.py`.
     - A pattern with `*`, `?` or `**` stands for whatever it matches.
@@ -57,7 +58,9 @@ def find_cases(
         given = os.path.expanduser(os.fspath(given))
         for path in _matches(given):
             if path.is_dir():
-                files += _files_below(path, leave_out)
+                below, nowhere = _files_below(path, leave_out)
+                files += below
+                found.skipped += nowhere
             elif path.suffix.lower() == ".csv":
                 found.add(read_table(path))
             else:
@@ -104,18 +107,36 @@ def _root(given: str) -> Path:
     return Path(*fixed) if len(fixed) < len(path.parts) else path.parent
 
 
-def _files_below(folder: Path, leave_out: Sequence[Path]) -> list[Path]:
-    """All files of a tree by name; hidden ones are not looked at."""
-    out = {os.path.realpath(place) for place in leave_out}
-    files = []
-    for place, folders, names in os.walk(folder):
-        folders[:] = sorted(
-            name
-            for name in folders
-            if not name.startswith(".") and os.path.realpath(os.path.join(place, name)) not in out
-        )
-        files += [Path(place, name) for name in sorted(names) if not name.startswith(".")]
-    return files
+def _files_below(folder: Path, leave_out: Sequence[Path]) -> tuple[list[Path], list[Skipped]]:
+    """All files of a tree by name, and links that lead nowhere new; hidden ones are not looked at.
+
+    Links to folders are followed after all real folders, so that a file goes by its real name where it has one
+    below `folder`; no folder is searched twice, which also ends loops.
+    """
+    out, seen = {os.path.realpath(place) for place in leave_out}, set()
+    files, skipped, links = [], [], [folder]
+    while links:
+        start = links.pop(0)
+        real = os.path.realpath(start)
+        if start is not folder and real not in out and (real in seen or _holds(real, start.parent)):
+            skipped.append(Skipped(start, "a link to a folder that is searched already or that holds it"))
+            continue
+        for place, folders, names in os.walk(start):
+            real = os.path.realpath(place)
+            if real in seen or (real in out and Path(place) != folder):
+                folders[:] = []
+                continue
+            seen.add(real)
+            below = [Path(place, name) for name in sorted(folders) if not name.startswith(".")]
+            links += [path for path in below if path.is_symlink()]
+            folders[:] = [path.name for path in below if not path.is_symlink()]
+            files += [Path(place, name) for name in sorted(names) if not name.startswith(".")]
+    return files, skipped
+
+
+def _holds(folder: str, place: Path) -> bool:
+    """Whether a real folder is one of those above a place."""
+    return Path(folder) in (Path(os.path.realpath(place)), *Path(os.path.realpath(place)).parents)
 
 
 def _common(roots: Sequence[Path]) -> Path | None:

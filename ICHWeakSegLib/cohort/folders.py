@@ -114,7 +114,9 @@ def write_json(path: Path, value: Any) -> None:
     """Write plain values; NaN is refused."""
     with atomic_path(path) as temporary:
         temporary.write_text(
-            json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False), encoding="utf-8"
+            json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False),
+            encoding="utf-8",
+            errors="backslashreplace",
         )
 
 

@@ -56,7 +56,7 @@ def write_gallery(
         PAGE.replace("@MADE@", html.escape(made)).replace("@COUNT@", str(len(rows))).replace("@DATA@", text)
     )
     with atomic_path(output / GALLERY) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+        temporary.write_text(page, encoding="utf-8", errors="backslashreplace")
 
 
 def _row(result: Mapping[str, Any]) -> dict[str, Any]:

@@ -25,7 +25,10 @@ class Log:
         """Write one line."""
         line = " ".join(text.split())
         # A full disk is told of by the run itself.
-        with contextlib.suppress(OSError), open(self._path, "a", encoding="utf-8") as file:
+        with (
+            contextlib.suppress(OSError),
+            open(self._path, "a", encoding="utf-8", errors="backslashreplace") as file,
+        ):
             file.write(f"{datetime.now().astimezone().isoformat(timespec='seconds')} {line}\n")
         if self._echo is not None:
             self._echo(line)

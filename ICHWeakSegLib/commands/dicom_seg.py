@@ -63,6 +63,12 @@ def run(options: argparse.Namespace) -> None:
         return
     for sentence in source.ct.warnings:
         print(f"Warning: {sentence}", file=sys.stderr)
+    if source.blanked:
+        print(
+            f"Warning: The CT's {', '.join(source.blanked)} cannot be read or is not as DICOM wants it: it is "
+            "left empty in what was written.",
+            file=sys.stderr,
+        )
     if not facts.get("model"):
         print(
             "Warning: The mask does not say which model made it: the algorithm is called unknown.",

@@ -115,4 +115,4 @@ def write_text(path: Path, text: str) -> None:
     from ICHWeakSegLib.ct.atomic import atomic_path
 
     with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")

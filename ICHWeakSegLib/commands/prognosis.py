@@ -114,7 +114,7 @@ def run(options: argparse.Namespace) -> None:
         from ICHWeakSegLib.ct.atomic import atomic_path
 
         with atomic_path(options.output) as temporary:
-            temporary.write_text(text + "\n", encoding="utf-8")
+            temporary.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
     if options.json:
         print(text)
         return

@@ -337,7 +337,7 @@ def _report(
     lines += ["", "![curve](curve.png)", ""]
     path = output / "summary.md"
     with atomic_path(path) as temporary:
-        temporary.write_text("\n".join(lines), encoding="utf-8")
+        temporary.write_text("\n".join(lines), encoding="utf-8", errors="backslashreplace")
     return path
 
 
@@ -346,7 +346,10 @@ def _span(values: Sequence[int]) -> str:
 
 
 def _write_csv(path: Path, columns: list[str], rows: list[list[Any]]) -> None:
-    with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+    with (
+        atomic_path(path) as temporary,
+        open(temporary, "w", newline="", encoding="utf-8", errors="backslashreplace") as file,
+    ):
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)
         writer.writerows([f"{v:.6g}" if isinstance(v, float) else v for v in row] for row in rows)

@@ -100,7 +100,9 @@ def write_summary(
     for plot in plots:
         out.text(f"![{plot.stem}]({plot.name})")
     with atomic_path(path) as temporary:
-        temporary.write_text("\n".join(out.lines).rstrip() + "\n", encoding="utf-8")
+        temporary.write_text(
+            "\n".join(out.lines).rstrip() + "\n", encoding="utf-8", errors="backslashreplace"
+        )
     return path
 
 

@@ -29,7 +29,10 @@ def write_tables(folder: Path, measured: Sequence[Measured]) -> list[Path]:
                 rows.append({"system": part.system.name, "model": card.name, "sha256": sha256, **row})
         columns = list(dict.fromkeys(key for row in rows for key in row)) or [*_FIRST, *_LESION]
         path = folder / name
-        with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        with (
+            atomic_path(path) as temporary,
+            open(temporary, "w", newline="", encoding="utf-8", errors="backslashreplace") as file,
+        ):
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(columns)
             writer.writerows([_text(row.get(column, "")) for column in columns] for row in rows)
@@ -41,7 +44,9 @@ def write_provenance(path: Path, facts: dict[str, Any]) -> None:
     """Write the provenance as JSON."""
     with atomic_path(path) as temporary:
         temporary.write_text(
-            json.dumps(facts, indent=1, ensure_ascii=False, allow_nan=False), encoding="utf-8"
+            json.dumps(facts, indent=1, ensure_ascii=False, allow_nan=False),
+            encoding="utf-8",
+            errors="backslashreplace",
         )
 
 

@@ -90,7 +90,9 @@ def save_model(
         (temporary / "new").mkdir()
         for name, data in files.items():
             (temporary / "new" / name).write_bytes(data)
-        (temporary / "new" / CARD_FILE).write_text(card_text(card), encoding="utf-8", newline="\n")
+        (temporary / "new" / CARD_FILE).write_text(
+            card_text(card), encoding="utf-8", errors="backslashreplace", newline="\n"
+        )
         _swap(temporary / "new", folder, temporary / "old")
     except OSError as problem:
         raise ModelError(f"{folder} cannot be written: {problem}.") from problem

@@ -27,7 +27,10 @@ def write_slice_scores(path: str | Path, rows: Iterable[Mapping[str, float]]) ->
         if set(row) != set(columns):
             raise ValueError(f"A row of scores has {sorted(row)}, expected {columns}.")
     path = Path(path)
-    with atomic_path(path) as temporary, Path(temporary).open("w", encoding="utf-8", newline="") as stream:
+    with (
+        atomic_path(path) as temporary,
+        Path(temporary).open("w", encoding="utf-8", errors="backslashreplace", newline="") as stream,
+    ):
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(columns)
         for row in table:

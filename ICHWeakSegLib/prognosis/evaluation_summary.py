@@ -68,7 +68,7 @@ def write_summary(
         lines += [f"![{words}]({name}.png)", ""]
     lines += [facts["notice"]]
     with atomic_path(path) as temporary:
-        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8", errors="backslashreplace")
     return path
 
 

@@ -22,7 +22,10 @@ def write_rows(path: str | Path, rows: Sequence[Mapping[str, object]], columns: 
         InputError: the file cannot be written.
     """
     path = Path(path)
-    with atomic_path(path) as temporary, Path(temporary).open("w", encoding="utf-8", newline="") as stream:
+    with (
+        atomic_path(path) as temporary,
+        Path(temporary).open("w", encoding="utf-8", errors="backslashreplace", newline="") as stream,
+    ):
         writer = csv.DictWriter(stream, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)

@@ -29,7 +29,7 @@ def write_html(path: str | Path, case: Case, pictures: Pictures | None = None) -
     """
     text = page(case, pictures or pictures_of(case))
     with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
     return Path(path)
 
 

@@ -84,7 +84,7 @@ class WholeCheckpoints(TorchCheckpointIO):
 def write_whole(path: Path, text: str) -> None:
     """Write a text file by way of a temporary name."""
     partial = path.with_name(path.name + ".part")
-    partial.write_text(text, encoding="utf-8")
+    partial.write_text(text, encoding="utf-8", errors="backslashreplace")
     os.replace(partial, path)
 
 

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -570,3 +571,66 @@ class TestModels:
         (tmp_path / "theirs.pth").unlink()
         refused(capsys, *command, "other", words="theirs.pth")
         assert not (tmp_path / "models" / "other").exists()
+
+
+class TestUnforeseen:
+    """Whatever goes wrong: one sentence, exit 1, and the traceback in a file."""
+
+    @pytest.fixture
+    def fails(self, monkeypatch, ct_file, tmp_path):
+        def run_with(problem):
+            def broken(*_, **__):
+                raise problem
+
+            monkeypatch.setattr(segment_command, "segment", broken)
+            return run("segment", ct_file, "-o", tmp_path / "out" / "a.nii.gz", "--model", "tiny")
+
+        return run_with
+
+    @pytest.mark.parametrize(
+        "problem",
+        [
+            ValueError("first line\nsecond line of a \udcff path"),
+            OSError(5, "Input/output error"),
+            RecursionError("too deep"),
+            ModuleNotFoundError("No module named 'ICHWeakSegLib.lost'", name="ICHWeakSegLib.lost"),
+        ],
+    )
+    def test_an_error_is_a_sentence_that_names_its_log(self, problem, fails, monkeypatch, tmp_path, capsys):
+        logs = tmp_path / "logs"
+        logs.mkdir()
+        monkeypatch.setattr(tempfile, "tempdir", str(logs))
+        assert fails(problem) == 1
+        said = capsys.readouterr()
+        assert said.out == ""
+        assert said.err.startswith("ichweakseg: ")
+        assert said.err.count("\n") == 1
+        assert "Traceback" not in said.err
+        assert type(problem).__name__ in said.err
+        (log,) = logs.iterdir()
+        assert str(log) in said.err
+        text = log.read_text(encoding="utf-8")
+        assert text.startswith("ICHWeakSeg ")
+        assert "Traceback (most recent call last)" in text
+        assert "in broken" in text
+        assert os.name == "nt" or log.stat().st_mode & 0o077 == 0
+        assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+
+    def test_without_room_for_a_log_the_sentence_says_where(self, fails, monkeypatch, tmp_path, capsys):
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+        assert fails(ValueError("x" * 5000)) == 1
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1
+        assert "test_cli.py, line " in said
+        assert len(said) < 700
+
+    @pytest.mark.skipif(os.name == "nt", reason="paths are Unicode there")
+    def test_a_path_that_is_no_utf_8_can_be_printed(self, tmp_path):
+        raw = os.fsencode(tmp_path) + b"/M\xfcller.nii.gz"
+        done = subprocess.run(
+            [sys.executable, "-m", "ICHWeakSegLib", "phantom", raw],
+            capture_output=True,
+            env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"},
+        )
+        assert done.returncode == 0, done.stderr
+        assert os.path.exists(raw)

@@ -226,3 +226,57 @@ def test_number_of_workers():
     for wrong in (0, -1, "many", True):
         with pytest.raises(InputError, match="number of workers"):
             choose_workers(wrong, 3)
+
+
+def test_a_link_to_a_patients_folder_is_followed(tmp_path):
+    store, scans = tmp_path / "store", tmp_path / "scans"
+    write_series(store / "patient 1" / "ct", small(), StudyInstanceUID="1.2.3.21")
+    ct = small()
+    write_volume(store / "patient 2" / "head.nii.gz", ct.hu, ct)
+    scans.mkdir()
+    (scans / "one").symlink_to(store / "patient 1")
+    (scans / "two").symlink_to(store / "patient 2")
+    found = find_cases(scans)
+    assert not found.skipped
+    assert sorted(case.key.partition(":")[0] for case in found.cases) == ["file", "series"]
+    (volume,) = (case for case in found.cases if case.key.startswith("file:"))
+    assert volume.key == "file:two/head.nii.gz"
+    (series,) = (case for case in found.cases if case.key.startswith("series:"))
+    assert len(series.files) == 10
+    assert all((series.source / name).is_file() for name in series.files)
+
+
+def test_links_in_a_circle_end_and_are_told(tmp_path):
+    ct, scans = small(), tmp_path / "up" / "scans"
+    write_volume(scans / "b" / "head.nii.gz", ct.hu, ct)
+    (scans / "a").symlink_to("b")
+    (scans / "b" / "back").symlink_to(scans)
+    (scans / "b" / "self").symlink_to(".")
+    (scans / "b" / "up").symlink_to(tmp_path / "up")
+    found = find_cases(scans)
+    # By its real name, although the link's comes first.
+    assert [case.key for case in found.cases] == ["file:b/head.nii.gz"]
+    assert {part.source.name for part in found.skipped} == {"a", "back", "self", "up"}
+    assert {part.reason for part in found.skipped} == {
+        "a link to a folder that is searched already or that holds it"
+    }
+
+
+def test_two_folders_that_link_to_each_other_are_searched_once(tmp_path):
+    ct = small()
+    for name in ("x", "y"):
+        write_volume(tmp_path / name / "head.nii.gz", ct.hu + (name == "y"), ct)
+    (tmp_path / "x" / "other").symlink_to(tmp_path / "y")
+    (tmp_path / "y" / "other").symlink_to(tmp_path / "x")
+    found = find_cases(tmp_path / "x")
+    assert [case.key for case in found.cases] == ["file:head.nii.gz", "file:other/head.nii.gz"]
+    assert [part.source.parent.name for part in found.skipped] == ["other"]
+
+
+def test_a_link_to_the_output_is_not_searched(tmp_path):
+    ct = small()
+    write_volume(tmp_path / "out" / "map.nii.gz", ct.hu, ct)
+    write_volume(tmp_path / "scans" / "head.nii.gz", ct.hu, ct)
+    (tmp_path / "scans" / "results").symlink_to(tmp_path / "out")
+    found = find_cases(tmp_path / "scans", leave_out=[tmp_path / "out"])
+    assert [case.key for case in found.cases] == ["file:head.nii.gz"]

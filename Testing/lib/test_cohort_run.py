@@ -3,9 +3,11 @@
 import csv
 import gzip
 import json
+import os
 import re
 import shutil
 import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -352,3 +354,36 @@ def test_close_probabilities():
     assert close(0.015, 0.01)
     assert not close(0.03, 0.01)
     assert not close(1.0, 0.5)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="paths are Unicode there")
+def test_a_path_that_is_no_utf_8_can_be_held_by_every_text(batch, tmp_path):
+    """What is read back: bytes that are no UTF-8 as backslash escapes, everything else as it is."""
+    raw = os.fsencode(tmp_path) + b"/Patient M\xfcller \xe5/"
+    os.makedirs(raw)
+    ct = part_of_head()
+    write_volume(tmp_path / "head.nii.gz", ct.hu, ct)
+    os.rename(tmp_path / "head.nii.gz", raw + b"h\xe4d.nii.gz")
+    with open(raw + b"torn \xff.nii.gz", "wb") as file, open(raw + b"h\xe4d.nii.gz", "rb") as whole:
+        file.write(whole.read(3000))
+    with open(raw + b"n\xf6tes.txt", "wb") as file:
+        file.write(b"nothing")
+    out = tmp_path / "out"
+    arguments = ["batch", os.fsdecode(raw), "--output", out, "--model", batch[0] / "tiny", "--workers", "1"]
+    environment = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}
+    done = subprocess.run(
+        [sys.executable, "-m", "ICHWeakSegLib", *arguments, "--threads", "1", "--keep-identifiers"],
+        capture_output=True,
+        env=environment,
+    )
+    assert b"Traceback" not in done.stderr, done.stderr.decode("utf-8", "replace")
+    sources = {row["source"] for row in table(out / "identifiers.csv")}
+    folder = f"{tmp_path}/Patient M\\udcfcller \\udce5"
+    assert sources == {f"{folder}/h\\udce4d.nii.gz", f"{folder}/torn \\udcff.nii.gz"}
+    (skipped,) = table(out / "skipped.csv")
+    assert skipped["place"].startswith(folder)
+    assert len(table(out / "results.csv")) == 1
+    assert len(table(out / "failed.csv")) == 1
+    for path in out.rglob("*"):
+        if path.suffix in (".csv", ".json", ".html", ".log"):
+            path.read_text(encoding="utf-8")

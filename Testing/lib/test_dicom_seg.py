@@ -200,6 +200,138 @@ class TestSeg:
             read_source(tmp_path / "bare")
 
 
+def rewrite(folder, change):
+    """Change the headers of a written series: `change(data, k)` in the order of InstanceNumber."""
+    for path in folder.iterdir():
+        data = pydicom.dcmread(path)
+        change(data, int(data.InstanceNumber) - 1)
+        data.save_as(path)
+
+
+class TestRealLifeHeaders:
+    """What hospitals' exports hold; the right values are what pydicom reads and what was put in."""
+
+    @pytest.fixture
+    def written(self, tmp_path):
+        def write(change, **grid):
+            ct, made = bleeding(**grid)
+            write_series(tmp_path / "ct", ct, **identifiers())
+            with pydicom.config.disable_value_validation():
+                rewrite(tmp_path / "ct", change)
+            source = read_source(tmp_path / "ct")
+            masks = in_order_of(source, ct, made)
+            seg = write_dicom_seg(tmp_path / "seg.dcm", source, masks)
+            write_dicom_sr(tmp_path / "sr.dcm", source, seg, masks, measure(source.ct, masks))
+            read = pydicom.dcmread(tmp_path / "seg.dcm")
+            assert read.pixel_array.sum() == sum(mask.sum() for mask in masks.values())
+            return source, read, pydicom.dcmread(tmp_path / "sr.dcm")
+
+        return write
+
+    @pytest.mark.parametrize(
+        ("sets", "name"),
+        [
+            (["", "ISO 2022 IR 87"], "Yamada^Tarou=\u5c71\u7530^\u592a\u90ce"),
+            (
+                ["ISO 2022 IR 13", "ISO 2022 IR 87"],
+                "\uff94\uff8f\uff80\uff9e^\uff80\uff9b\uff73=\u5c71\u7530^\u592a\u90ce",
+            ),
+            ("ISO_IR 100", "M\u00fcller^J\u00f6rg"),
+            ("GB18030", "Wang^XiaoDong=\u738b^\u5c0f\u4e1c"),
+        ],
+    )
+    def test_a_name_of_any_character_set_is_utf_8_in_what_is_written(self, sets, name, written, tmp_path):
+        def change(data, k):
+            data.SpecificCharacterSet, data.PatientName = sets, name
+
+        for read in written(change)[1:]:
+            assert read.SpecificCharacterSet == "ISO_IR 192"
+            assert str(read.PatientName) == name
+        assert name.encode("utf-8") in (tmp_path / "seg.dcm").read_bytes()
+
+    def test_a_misspelt_character_set_is_no_obstacle(self, written):
+        def change(data, k):
+            data.SpecificCharacterSet = "ISO-IR 6"
+
+        source, *both = written(change)
+        assert source.blanked == ()
+        for read in both:
+            assert (read.PatientName, read.PatientID) == ("Secret^Name", "SECRET-ID")
+
+    @pytest.mark.parametrize("thickness", [None, "", "0"])
+    @pytest.mark.parametrize("tilt", [0.0, 17.0])
+    def test_a_thickness_that_is_not_known_is_the_distance_of_the_slices(self, thickness, tilt, written):
+        def change(data, k):
+            data.SliceThickness = thickness
+            if thickness is None:
+                del data.SliceThickness
+
+        source, read, _ = written(change, tilt_deg=tilt)
+        # By the positions along the normal of the planes.
+        first, second = (np.array(header.ImagePositionPatient, float) for header in source.headers[:2])
+        turned = np.array(source.headers[0].ImageOrientationPatient, float)
+        distance = abs((second - first) @ np.cross(turned[:3], turned[3:]))
+        measures = read.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+        assert float(measures.SliceThickness) == pytest.approx(distance, abs=1e-3)
+
+    def test_a_thickness_that_is_known_stays(self, written):
+        read = written(lambda data, k: None)[1]
+        assert read.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].SliceThickness == 5
+
+    @pytest.mark.parametrize(
+        ("keyword", "value"),
+        [
+            ("PatientBirthDate", "0000"),
+            ("PatientBirthDate", "19500230"),
+            ("StudyDate", "yesterday"),
+            ("StudyTime", "25:70"),
+            ("PatientSex", "W"),
+        ],
+    )
+    def test_a_value_that_nobody_may_write_is_left_empty_and_told(self, keyword, value, written):
+        def change(data, k):
+            data[keyword]._value = value
+
+        source, *both = written(change)
+        assert source.blanked == (keyword,)
+        for read in both:
+            assert not read.get(keyword)
+            assert read.AccessionNumber == "A77"
+
+    @pytest.mark.parametrize(
+        ("keyword", "said"),
+        [("StudyInstanceUID", "2 studies"), ("FrameOfReferenceUID", "2 frames of reference")],
+    )
+    def test_slices_of_two_studies_or_frames_of_reference_are_counted(self, keyword, said):
+        from ICHWeakSegLib.report.dicom_source import _check_shared
+
+        headers = [pydicom.Dataset() for _ in range(4)]
+        for k, header in enumerate(headers):
+            header.StudyInstanceUID, header.FrameOfReferenceUID, header.SOPInstanceUID = (
+                "1.2",
+                "1.3",
+                f"1.4.{k}",
+            )
+        setattr(headers[3], keyword, "1.9")
+        with pytest.raises(InputError, match=said):
+            _check_shared(tuple(headers), "ct")
+
+    @pytest.mark.parametrize("keyword", ["StudyInstanceUID", "FrameOfReferenceUID"])
+    def test_a_folder_of_two_studies_or_frames_of_reference_ends_in_one_sentence(self, keyword, tmp_path):
+        ct, _ = bleeding()
+        write_series(tmp_path / "ct", ct, **identifiers())
+        rewrite(tmp_path / "ct", lambda data, k: setattr(data, keyword, f"1.2.3.{k % 2}"))
+        with pytest.raises(InputError):
+            read_source(tmp_path / "ct")
+
+    def test_one_instance_uid_on_all_slices_is_refused(self, tmp_path):
+        ct, _ = bleeding()
+        write_series(tmp_path / "ct", ct, **identifiers())
+        rewrite(tmp_path / "ct", lambda data, k: setattr(data, "SOPInstanceUID", "1.2.3.4"))
+        with pytest.raises(InputError, match="SOPInstanceUID"):
+            read_source(tmp_path / "ct")
+
+
 class TestReport:
     @pytest.fixture
     def written(self, tmp_path):

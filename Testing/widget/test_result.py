@@ -118,6 +118,20 @@ def test_the_ct_gone_leaves_the_result_readable(panel, shown):
     assert slicer.modules.SegmentEditorWidget.editor.source is None
 
 
+def test_a_segment_beyond_the_ct_is_named_and_gives_no_volume(panel, shown):
+    _, segmentation, _ = shown()
+    shift = np.eye(4)
+    shift[0, 3] = 500
+    moved = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "Moved")
+    moved.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(shift))
+    panel.widget.result.forgetAll()
+    segmentation.SetAndObserveTransformNodeID(moved.GetID())
+    panel.settle()
+    assert "? mL" in panel.ui.volumeLabel.text
+    assert "reaches beyond its CT" in panel.ui.warningsLabel.text
+    assert "not in the scene" not in panel.ui.warningsLabel.text
+
+
 def test_the_threshold_cuts_again_with_the_real_worker(warm, add_head):
     node = add_head()
     warm.settle()
