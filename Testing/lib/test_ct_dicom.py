@@ -145,6 +145,24 @@ def test_rounding_of_positions_is_not_unevenness(tmp_path):
     assert again.slice_positions_mm is None
 
 
+@pytest.mark.parametrize("skip", [(), (40,)])
+def test_positions_with_one_decimal_are_even_slices_of_their_true_step(tmp_path, skip):
+    ct = head_ct((161, 28, 30), spacing=(8, 8, 0.625))
+    write_series(tmp_path, ct, skip=skip)
+    for path in tmp_path.glob("*.dcm"):
+        data = pydicom.dcmread(path)
+        data.ImagePositionPatient = [round(float(value), 1) for value in data.ImagePositionPatient]
+        data.save_as(path)
+    again = read_ct(tmp_path)
+    # 160 steps of 0.625 mm are 100 mm; both ends are rounded by at most 0.05 mm.
+    assert again.ijk_to_ras[2, 2] == pytest.approx(0.625, abs=0.1 / 160)
+    if skip:
+        one_warning(again, "One slice is missing (after slice 40)")
+    else:
+        assert again.warnings == []
+        assert again.slice_positions_mm is None
+
+
 def test_a_repeated_slice(tmp_path):
     ct = head_ct()
     uid = write_series(tmp_path, ct)
