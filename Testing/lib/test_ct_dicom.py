@@ -1,5 +1,6 @@
 """DICOM as it comes: folders, archives, several series, tilt, gaps, and what is no CT."""
 
+import re
 import shutil
 import tracemalloc
 import zipfile
@@ -10,6 +11,8 @@ import pytest
 import SimpleITK as sitk
 from dicom_series import dataset, geometry, put_pixels, write_enhanced, write_scout, write_series
 from heads import axial_affine, head_ct, rotation
+from pydicom.dataelem import RawDataElement
+from pydicom.tag import Tag
 from pydicom.uid import MRImageStorage, SecondaryCaptureImageStorage, generate_uid
 
 from ICHWeakSegLib.ct import CT, AxialGrid, InputError, read_ct
@@ -259,6 +262,78 @@ def test_rescale_of_each_slice(tmp_path):
     ct = head_ct()
     write_series(tmp_path, ct, slope=np.tile([1.0, 0.5], 14), intercept=-1000)
     np.testing.assert_array_equal(read_ct(tmp_path).hu, ct.hu)
+
+
+@pytest.mark.parametrize("which", [range(28), (9,)])
+@pytest.mark.parametrize("empty", [True, False])
+def test_a_rescale_may_be_missing_everywhere_but_not_in_some_slices(tmp_path, which, empty):
+    ct = head_ct()
+    write_series(tmp_path, ct, intercept=0.0)
+    for path in tmp_path.glob("*.dcm"):
+        data = pydicom.dcmread(path)
+        if data.InstanceNumber - 1 in which:
+            if empty:
+                data.RescaleSlope = data.RescaleIntercept = None
+            else:
+                del data.RescaleSlope, data.RescaleIntercept
+        data.save_as(path)
+    if len(which) == 28:
+        np.testing.assert_array_equal(read_ct(tmp_path).hu, ct.hu)
+    else:
+        with pytest.raises(InputError, match=r"no RescaleSlope while other slices.*1 of 28 slices"):
+            read_ct(tmp_path)
+
+
+@pytest.mark.parametrize("text", [b"0,95", b"1\\1 ", b"nan ", b"0 "])
+def test_a_malformed_rescale_is_refused(tmp_path, text):
+    write_series(tmp_path, head_ct())
+    tag = Tag("RescaleSlope")
+    for path in tmp_path.glob("*.dcm"):
+        data = pydicom.dcmread(path)
+        data[tag] = RawDataElement(tag, "DS", len(text), text, 0, False, True)
+        data.save_as(path)
+    with pytest.raises(
+        InputError, match=f"RescaleSlope '{re.escape(text.decode().strip())}'.*no usable number"
+    ):
+        read_ct(tmp_path)
+
+
+def test_values_stored_with_a_sign_that_the_header_denies_are_refused(tmp_path):
+    ct = head_ct()
+    for path, data, plane in stored_series(tmp_path, ct, ct.hu, intercept=0.0):
+        put_pixels(data, plane)
+        data.PixelRepresentation = 0
+        data.save_as(path)
+    with pytest.raises(InputError, match=r"values of up to 6\d{4} HU.*sign"):
+        read_ct(tmp_path)
+
+
+def test_each_frame_of_a_compressed_enhanced_ct_has_its_own_rescale(tmp_path):
+    ct = head_ct()
+    write_enhanced(tmp_path / "raw.dcm", ct)
+    data = pydicom.dcmread(tmp_path / "raw.dcm")
+    del data.SharedFunctionalGroupsSequence[0].PixelValueTransformationSequence
+    fragments = []
+    for k, group in enumerate(data.PerFrameFunctionalGroupsSequence):
+        rescale = pydicom.Dataset()
+        rescale.RescaleSlope, rescale.RescaleIntercept, rescale.RescaleType = 1, -1024 - 10 * k, "HU"
+        group.PixelValueTransformationSequence = [rescale]
+        writer = sitk.ImageFileWriter()
+        writer.SetImageIO("GDCMImageIO")
+        writer.SetFileName(str(tmp_path / "pixels.dcm"))
+        writer.SetUseCompression(True)
+        writer.SetCompressor("JPEG")
+        stored = (ct.hu[k].astype(np.int32) + 1024 + 10 * k).astype(np.uint16)
+        writer.Execute(sitk.GetImageFromArray(stored[None]))
+        compressed = pydicom.dcmread(tmp_path / "pixels.dcm")
+        fragments += pydicom.encaps.generate_frames(compressed.PixelData, number_of_frames=1)
+    for tag in ("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"):
+        data[tag] = compressed[tag]
+    data.file_meta.TransferSyntaxUID = pydicom.uid.JPEGLosslessSV1
+    data.PixelData = pydicom.encaps.encapsulate(fragments)
+    (tmp_path / "jpeg").mkdir()
+    data.save_as(tmp_path / "jpeg" / "ct.dcm")
+    np.testing.assert_array_equal(read_ct(tmp_path / "jpeg" / "ct.dcm").hu, ct.hu)
 
 
 def test_odd_slopes_keep_their_fractions(tmp_path):

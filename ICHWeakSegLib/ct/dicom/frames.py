@@ -89,6 +89,8 @@ class Frame:
     orientation: np.ndarray | None
     slope: float
     intercept: float
+    no_rescale: frozenset[str]
+    bad_rescale: str
     padding: tuple[int, int] | None
     samples: int
     photometric: str
@@ -162,8 +164,10 @@ def _frame(header: Dataset, own: Dataset, shared: Dataset, file: DicomFile, inde
     spacing = _floats(get("PixelSpacing", "PixelMeasuresSequence"), 2)
     thickness = _floats(get("SliceThickness", "PixelMeasuresSequence"), 1)
     tilt = _floats(get("GantryDetectorTilt", "CTGeometrySequence"), 1)
-    slope = _floats(get("RescaleSlope", "PixelValueTransformationSequence"), 1)
-    intercept = _floats(get("RescaleIntercept", "PixelValueTransformationSequence"), 1)
+    rescale = {
+        name: get(name, "PixelValueTransformationSequence") for name in ("RescaleSlope", "RescaleIntercept")
+    }
+    slope, intercept = (_floats(value, 1) for value in rescale.values())
     level, width = (
         _floats(_leading(get(name, "FrameVOILUTSequence")), 1) for name in ("WindowCenter", "WindowWidth")
     )
@@ -203,6 +207,12 @@ def _frame(header: Dataset, own: Dataset, shared: Dataset, file: DicomFile, inde
         orientation=_vector(get("ImageOrientationPatient", "PlaneOrientationSequence"), 6),
         slope=slope[0] if slope else 1.0,
         intercept=intercept[0] if intercept else 0.0,
+        no_rescale=frozenset(name for name, value in rescale.items() if not _given(value)),
+        bad_rescale=", ".join(
+            f"{name} '{_shown(value)}'"
+            for name, value in rescale.items()
+            if _given(value) and (not _floats(value, 1) or (name == "RescaleSlope" and not float(value)))
+        ),
         padding=_padding(header),
         samples=int(header.get("SamplesPerPixel") or 1),
         photometric=_text(header.get("PhotometricInterpretation")).upper(),
@@ -250,6 +260,16 @@ def _values(value) -> list[str]:
 
 def _text(value) -> str:
     return "" if value is None else str(value).strip()
+
+
+def _given(value) -> bool:
+    return bool(_shown(value))
+
+
+def _shown(value) -> str:
+    """The text of a value that pydicom may have left as bytes."""
+    text = value.decode("latin-1") if isinstance(value, bytes) else "\\".join(_values(value))
+    return text.strip(" \0")
 
 
 def _floats(value, count: int) -> list[float]:

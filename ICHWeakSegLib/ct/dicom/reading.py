@@ -97,6 +97,7 @@ def _read(files: Sequence[DicomFile], where: str, series: str | None) -> CT:
         raise InputError(f"{where} is a single slice; give the folder that holds the whole series.")
     stack, among_rivals = choose_stack(stacks, where, series)
     _check_pixels(stack)
+    _check_rescale(stack)
     frame = stack.frames[0]
     geometry = stack_geometry(stack)
     shape = (len(stack.frames), frame.rows, frame.columns)
@@ -120,6 +121,23 @@ def _check_pixels(stack: Stack) -> None:
             raise InputError(
                 f"{frame.file.name} is a {frame.photometric or 'colour'} image, not a CT slice in HU; "
                 "give the original CT series."
+            )
+
+
+def _check_rescale(stack: Stack) -> None:
+    """A rescale that is missing everywhere is 1 and 0; missing in some slices or malformed, HU are unknown."""
+    for frame in stack.frames:
+        if frame.bad_rescale:
+            raise InputError(
+                f"{frame.file.name} has the rescale {frame.bad_rescale}, which is no usable number, so that "
+                "its HU are unknown; export the series again."
+            )
+    for name in ("RescaleSlope", "RescaleIntercept"):
+        without = [frame for frame in stack.frames if name in frame.no_rescale]
+        if without and len(without) < len(stack.frames):
+            raise InputError(
+                f"{without[0].file.name} has no {name} while other slices of the series have one, so that its "
+                f"HU are unknown ({len(without)} of {len(stack.frames)} slices); export the series again."
             )
 
 
