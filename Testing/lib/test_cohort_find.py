@@ -5,6 +5,7 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
+import pydicom
 import pytest
 from cohorts import write_table
 from dicom_series import write_enhanced, write_scout, write_series
@@ -226,3 +227,23 @@ def test_number_of_workers():
     for wrong in (0, -1, "many", True):
         with pytest.raises(InputError, match="number of workers"):
             choose_workers(wrong, 3)
+
+
+@pytest.mark.parametrize(
+    "gone", [(), ("SeriesInstanceUID",), ("SeriesInstanceUID", "StudyInstanceUID", "SOPInstanceUID")]
+)
+def test_two_patients_whose_uids_an_anonymiser_made_equal_or_removed_are_two_cases(tmp_path, gone):
+    for number, patient in enumerate(("A", "B")):
+        tags = {"PatientID": patient, "StudyInstanceUID": f"1.2.{number + 1}"}
+        write_series(tmp_path / patient, small(), uid="1.2.3.4", **tags)
+        for path in (tmp_path / patient).glob("*.dcm") if gone else ():
+            data = pydicom.dcmread(path)
+            for name in gone:
+                delattr(data, name)
+            if "SOPInstanceUID" in gone:
+                del data.file_meta.MediaStorageSOPInstanceUID
+            data.save_as(path, enforce_file_format=False)
+    found = find_cases(tmp_path)
+    assert sorted((case.patient, len(case.files)) for case in found.cases) == [("A", 10), ("B", 10)]
+    assert len({case.key for case in found.cases}) == len({case.fingerprint for case in found.cases}) == 2
+    assert found.skipped == []

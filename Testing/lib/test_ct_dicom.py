@@ -188,6 +188,49 @@ def test_two_acquisitions_in_one_series(tmp_path):
     assert_same(read_ct(tmp_path, series=f"{uid}#2"), other)
 
 
+@pytest.mark.parametrize("apart_by", ["PatientID", "StudyInstanceUID", "FrameOfReferenceUID"])
+def test_two_heads_with_one_series_uid_are_two_series(tmp_path, apart_by):
+    first, second = head_ct(), head_ct()
+    second.ijk_to_ras[2, 3] += 2.5
+    second.hu[second.hu == 35] = 44
+    uid = write_series(tmp_path, first, **{apart_by: "1.2.1"})
+    write_series(tmp_path, second, first=101, uid=uid, **{apart_by: "1.2.2"})
+    with pytest.raises(InputError, match=rf"2 CT series that could be meant.*{uid}#1.*{uid}#2"):
+        read_ct(tmp_path)
+    both = [read_ct(tmp_path, series=f"{uid}#{number}") for number in (1, 2)]
+    both.sort(key=lambda ct: ct.ijk_to_ras[2, 3])
+    assert_same(both[0], first)
+    assert_same(both[1], second)
+
+
+@pytest.mark.parametrize("empty", [True, False])
+def test_without_a_series_uid_the_folder_is_the_series(tmp_path, empty):
+    first, second = head_ct(), head_ct()
+    second.ijk_to_ras[2, 3] += 2.5
+    for name, ct in (("a", first), ("b", second)):
+        write_series(tmp_path / name, ct)
+        for path in (tmp_path / name).glob("*.dcm"):
+            data = pydicom.dcmread(path)
+            data.SeriesInstanceUID = ""
+            if not empty:
+                del data.SeriesInstanceUID
+            data.save_as(path)
+    with pytest.raises(InputError, match="2 CT series that could be meant"):
+        read_ct(tmp_path)
+    assert_same(read_ct(tmp_path, series=str(tmp_path / "b")), second)
+    assert_same(read_ct(tmp_path / "a"), first)
+
+
+def test_a_frame_of_reference_of_every_slice_tells_nothing(tmp_path):
+    ct = head_ct()
+    write_series(tmp_path, ct)
+    for path in tmp_path.glob("*.dcm"):
+        data = pydicom.dcmread(path)
+        data.FrameOfReferenceUID = generate_uid()
+        data.save_as(path)
+    assert_same(read_ct(tmp_path), ct)
+
+
 def test_two_halves_of_one_scan_are_one_stack(tmp_path):
     ct = head_ct()
     uid = write_series(tmp_path, ct, skip=range(14, 28), AcquisitionNumber=1)

@@ -39,7 +39,7 @@ def choose_stack(stacks: Sequence[Stack], where: str, series: str | None = None)
     """
     usable = [stack for stack in stacks if len(stack.frames) >= FEWEST_SLICES]
     if series is not None:
-        usable = [stack for stack in usable if series in (stack.key, stack.frames[0].series_uid)]
+        usable = [stack for stack in usable if series in (stack.key, stack.frames[0].series[-1])]
         if not usable:
             raise InputError(
                 f"{where} has no CT series {series} with 3 or more slices; it has {_list(stacks)}."

@@ -26,6 +26,8 @@ _TAGS = [
     "Modality",
     "ImageType",
     "SeriesInstanceUID",
+    "StudyInstanceUID",
+    "FrameOfReferenceUID",
     "SeriesDescription",
     "PatientID",
     "Manufacturer",
@@ -71,6 +73,8 @@ class Frame:
     modality: str
     image_type: tuple[str, ...]
     series_uid: str
+    study: str
+    frame_of_reference: str
     patient: str
     description: str
     hints: str
@@ -96,6 +100,16 @@ class Frame:
     photometric: str
     window: tuple[float, float] | None
     syntax: str
+
+    @property
+    def identity(self) -> str:
+        """What tells the image from others: its SOP instance, or its file where it has none."""
+        return f"{self.sop_instance or self.file.name}/{self.index}"
+
+    @property
+    def series(self) -> tuple[str, str, str]:
+        """Patient, study and series UID; the folder stands in for a series UID that is missing."""
+        return self.patient, self.study, self.series_uid or self.file.folder
 
     @property
     def reject(self) -> str:
@@ -181,6 +195,8 @@ def _frame(header: Dataset, own: Dataset, shared: Dataset, file: DicomFile, inde
         modality=_text(header.get("Modality")).upper(),
         image_type=tuple(_values(header.get("ImageType"))) + tuple(kinds),
         series_uid=_text(header.get("SeriesInstanceUID")),
+        study=_text(header.get("StudyInstanceUID")),
+        frame_of_reference=_text(header.get("FrameOfReferenceUID")),
         patient=_text(header.get("PatientID")),
         description=_text(header.get("SeriesDescription")),
         hints=" ".join(

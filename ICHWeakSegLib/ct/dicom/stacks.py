@@ -22,7 +22,8 @@ class Stack:
     """Frames of one series in the same plane and size, ascending along the normal, positions distinct.
 
     Attributes:
-        key: what `series=` selects: the series UID, with #1, #2 ... where a series holds several stacks.
+        key: what `series=` selects: the series UID, or the folder where it is missing, with #1, #2 ... where
+            that has several stacks.
         frames: the slices.
         dropped: frames that repeated the position of another and were left out.
     """
@@ -64,23 +65,37 @@ class Stack:
 
 
 def make_stacks(frames: Sequence[Frame]) -> list[Stack]:
-    """Group frames by series, size, in-plane spacing and orientation, then part repeated acquisitions.
+    """Group frames by patient, study, series, frame of reference, size, in-plane spacing and orientation.
 
-    Frames without position, orientation or spacing must have been refused before.
+    A group that shows the same positions again and again is parted into its acquisitions. Frames without
+    position, orientation or spacing must have been refused before.
     """
-    by_series: dict[str, list[Frame]] = defaultdict(list)
+    by_series: dict[tuple[str, ...], list[Frame]] = defaultdict(list)
     for frame in frames:
-        by_series[frame.series_uid].append(frame)
-    stacks = []
-    for uid, members in by_series.items():
-        parts = [part for group in _parallel(members) for part in _acquisitions(group)]
+        by_series[frame.series].append(frame)
+    by_key: dict[str, list[list[Frame]]] = defaultdict(list)
+    for members in by_series.values():
+        groups = [group for same in _by_frame_of_reference(members) for group in _parallel(same)]
+        parts = [part for group in groups for part in _acquisitions(group)]
         parts.sort(key=len, reverse=True)
         # One or two stray images beside a stack (an unlabelled scout) are no stack of their own.
-        parts = [part for part in parts if len(part) >= 3] or parts[:1]
+        by_key[members[0].series[-1]] += [part for part in parts if len(part) >= 3] or parts[:1]
+    stacks = []
+    for uid, parts in by_key.items():
+        parts.sort(key=len, reverse=True)
         for number, part in enumerate(parts, start=1):
             kept, dropped = _distinct(part)
             stacks.append(Stack(uid if len(parts) == 1 else f"{uid}#{number}", kept, dropped))
     return stacks
+
+
+def _by_frame_of_reference(frames: list[Frame]) -> list[list[Frame]]:
+    """Images of one series part where their coordinates have nothing to do with each other."""
+    groups: dict[str, list[Frame]] = defaultdict(list)
+    for frame in frames:
+        groups[frame.frame_of_reference].append(frame)
+    # Anonymisers that give every image a UID of its own tell nothing by it.
+    return [frames] if len(groups) == len(frames) else list(groups.values())
 
 
 def _normal(frame: Frame) -> np.ndarray:
