@@ -240,6 +240,20 @@ def test_two_halves_of_one_scan_are_one_stack(tmp_path):
     assert again.warnings == []
 
 
+def test_a_head_with_two_thicknesses_exported_twice_is_one_head(tmp_path):
+    ct = head_ct()
+    uid = write_series(tmp_path / "a", ct, skip=range(14, 28), SliceThickness=3)
+    write_series(tmp_path / "a", ct, skip=range(14), uid=uid, SliceThickness=5)
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    for path in (tmp_path / "b").glob("*.dcm"):
+        data = pydicom.dcmread(path)
+        data.SOPInstanceUID = data.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+        data.save_as(path)
+    again = read_ct(tmp_path)
+    assert_same(again, ct)
+    one_warning(again, "28 slices repeat the position of another")
+
+
 def test_an_unlabelled_scout_in_the_series(tmp_path):
     ct = head_ct()
     uid = write_series(tmp_path, ct)

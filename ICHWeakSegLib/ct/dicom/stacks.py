@@ -142,10 +142,24 @@ def _acquisitions(frames: list[Frame]) -> list[list[Frame]]:
         groups: dict[object, list[Frame]] = defaultdict(list)
         for frame in frames:
             groups[key(frame)].append(frame)
-        # A number that changes with every slice does not tell acquisitions apart.
-        if len(groups) > 1 and min(len(group) for group in groups.values()) >= 3:
-            return [part for group in groups.values() for part in _acquisitions(group)]
+        parts = list(groups.values())
+        # A number that changes with every slice does not tell acquisitions apart, nor does one that changes
+        # half way up the head.
+        if len(parts) > 1 and min(len(part) for part in parts) >= 3 and _repeat_each_other(parts):
+            return [acquisition for part in parts for acquisition in _acquisitions(part)]
     return [frames]
+
+
+def _repeat_each_other(parts: list[list[Frame]]) -> bool:
+    """Whether each part shows positions that another shows too."""
+    normal = _normal(parts[0][0])
+    places = [np.array([frame.position @ normal for frame in part]) for part in parts]
+    for number, own in enumerate(places):
+        others = np.concatenate(places[:number] + places[number + 1 :])
+        repeated = np.abs(own[:, None] - others).min(axis=1) < SAME_POSITION_MM
+        if repeated.mean() <= REPEATED_SHARE:
+            return False
+    return True
 
 
 def _distinct(frames: list[Frame]) -> tuple[list[Frame], list[Frame]]:
