@@ -309,6 +309,48 @@ def test_equal_series_are_listed_and_can_be_selected(tmp_path):
         read_ct(tmp_path, series="1.2.3")
 
 
+@pytest.mark.parametrize(
+    ("tags", "words"),
+    [
+        ({"ContrastBolusAgent": "IOMERON 400"}, "contrast medium"),
+        ({"SeriesDescription": "HEAD 5.0 POST CONTRAST"}, "contrast medium"),
+        ({"ConvolutionKernel": "H60s"}, "sharp kernel for bone or lung (H60s)"),
+        ({"SeriesDescription": "Head bone", "ConvolutionKernel": ""}, "sharp kernel for bone"),
+        ({"ImageType": ["DERIVED", "SECONDARY", "MIP"]}, "projection or rendering"),
+        ({"ImageType": ["DERIVED", "SECONDARY", "OTHER"]}, "is derived by its header"),
+        ({"ImageType": ["DERIVED", "PRIMARY", "AXIAL", "VNC"]}, "spectral or parameter map"),
+        ({"SeriesDescription": "Head MonoE 40keV"}, "spectral or parameter map"),
+    ],
+)
+def test_the_only_series_is_taken_with_a_warning_where_it_is_no_plain_head_ct(tmp_path, tags, words):
+    ct = head_ct()
+    write_series(tmp_path, ct, **tags)
+    again = read_ct(tmp_path)
+    assert_same(again, ct)
+    one_warning(again, words)
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        {"ContrastBolusAgent": "NONE"},
+        {"SeriesDescription": "Head without contrast"},
+        {"ImageType": ["DERIVED", "SECONDARY", "REFORMATTED", "AVERAGE"]},
+        {"RescaleType": "HU"},
+        {"RescaleType": "US"},
+    ],
+)
+def test_a_plain_head_ct_says_nothing(tmp_path, tags):
+    write_series(tmp_path, head_ct(), **tags)
+    assert read_ct(tmp_path).warnings == []
+
+
+def test_values_in_another_unit_are_refused(tmp_path):
+    write_series(tmp_path, head_ct(), RescaleType="Z_EFF")
+    with pytest.raises(InputError, match=r"has no CT slices but CT map in Z_EFF, not in HU \(28\)"):
+        read_ct(tmp_path)
+
+
 def test_kernels():
     sharp = ["H60s", "J70h", "FC30", "BONEPLUS", "YC", "D", "EDGE", "LUNG"]
     soft = ["H31s", "Hr40f", "FC26", "STANDARD", "SOFT", "DETAIL", "UB", "B", ""]

@@ -20,6 +20,10 @@ CT_CLASSES = {
 }
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 _NOT_SLICES = {"LOCALIZER", "SCOUT", "TOPOGRAM", "SCREEN SAVE", "SCREENSAVE", "DOSE", "DOSE_INFO"}
+# An agent field that says there was none.
+_NO_AGENT = {"NONE", "NO", "N", "0", "NO CONTRAST", "WITHOUT", "W/O", "NON CONTRAST", "NATIVE", "N/A", "-"}
+# What rescaled values may be: HU, unspecified, or not said.
+_HU_UNITS = {"", "HU", "US"}
 _TAGS = [
     "SOPClassUID",
     "SOPInstanceUID",
@@ -49,6 +53,7 @@ _TAGS = [
     "ImageOrientationPatient",
     "RescaleSlope",
     "RescaleIntercept",
+    "RescaleType",
     "PixelPaddingValue",
     "PixelPaddingRangeLimit",
     "PixelRepresentation",
@@ -95,6 +100,7 @@ class Frame:
     intercept: float
     no_rescale: frozenset[str]
     bad_rescale: str
+    unit: str
     padding: tuple[int, int] | None
     samples: int
     photometric: str
@@ -122,6 +128,8 @@ class Frame:
             return "CT object without slices"
         if _NOT_SLICES & {value.upper() for value in self.image_type}:
             return "CT localizer"
+        if self.unit not in _HU_UNITS:
+            return f"CT map in {self.unit}, not in HU"
         return ""
 
 
@@ -206,7 +214,7 @@ def _frame(header: Dataset, own: Dataset, shared: Dataset, file: DicomFile, inde
         kernel="/".join(_values(get("ConvolutionKernel", "CTReconstructionSequence"))),
         thickness=thickness[0] if thickness else None,
         tilt=tilt[0] if tilt else None,
-        contrast=bool(_text(header.get("ContrastBolusAgent"))),
+        contrast=_text(header.get("ContrastBolusAgent")).upper() not in {"", *_NO_AGENT},
         acquisition=_text(
             get("FrameAcquisitionNumber", "FrameContentSequence") or header.get("AcquisitionNumber")
         ),
@@ -229,6 +237,7 @@ def _frame(header: Dataset, own: Dataset, shared: Dataset, file: DicomFile, inde
             for name, value in rescale.items()
             if _given(value) and (not _floats(value, 1) or (name == "RescaleSlope" and not float(value)))
         ),
+        unit=_text(get("RescaleType", "PixelValueTransformationSequence")).upper(),
         padding=_padding(header),
         samples=int(header.get("SamplesPerPixel") or 1),
         photometric=_text(header.get("PhotometricInterpretation")).upper(),

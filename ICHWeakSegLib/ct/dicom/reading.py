@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ICHWeakSegLib.ct.dicom.choice import choose_stack
+from ICHWeakSegLib.ct.dicom.choice import cautions, choose_stack
 from ICHWeakSegLib.ct.dicom.files import DicomFile, dicom_files
 from ICHWeakSegLib.ct.dicom.frames import Frame, quiet_pydicom, read_frames
 from ICHWeakSegLib.ct.dicom.geometry import stack_geometry
@@ -105,7 +105,7 @@ def _read(files: Sequence[DicomFile], where: str, series: str | None) -> CT:
     volume = HUVolume(shape, where)
     for k, hu in iter_hu(stack.frames):
         volume.put(k, hu)
-    warnings = list(geometry.warnings)
+    warnings = cautions(stack) + geometry.warnings
     if among_rivals and series is None:
         warnings.insert(
             0,
