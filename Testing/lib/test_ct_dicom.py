@@ -262,7 +262,75 @@ def test_an_unlabelled_scout_in_the_series(tmp_path):
     scout = pydicom.dcmread(path)
     scout.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
     scout.save_as(path)
-    assert_same(read_ct(tmp_path), ct)
+    again = read_ct(tmp_path)
+    assert_same(again, ct)
+    one_warning(again, "1 image of the series was not used (1 of another size")
+
+
+def upper_slices(folder, count):
+    """Path and data set of the last slices of a series of 28."""
+    for path in sorted(folder.glob("*.dcm")):
+        data = pydicom.dcmread(path)
+        if data.InstanceNumber > 28 - count:
+            yield path, data
+
+
+@pytest.mark.parametrize(
+    ("count", "tag", "value", "words"),
+    [
+        (
+            6,
+            "ImagePositionPatient",
+            None,
+            "6 images of the series were not used (6 without ImagePositionPatient)",
+        ),
+        (
+            2,
+            "PixelSpacing",
+            [5.1, 5.1],
+            "2 images of the series were not used (2 of another size, pixel size",
+        ),
+        (
+            1,
+            "ImageType",
+            ["ORIGINAL", "PRIMARY", "LOCALIZER"],
+            "1 image of the series was not used (1 CT localizer)",
+        ),
+    ],
+)
+def test_every_image_of_the_series_that_is_not_used_is_counted(tmp_path, count, tag, value, words):
+    ct = head_ct()
+    write_series(tmp_path, ct)
+    for path, data in upper_slices(tmp_path, count):
+        setattr(data, tag, value)
+        data.save_as(path)
+    again = read_ct(tmp_path)
+    np.testing.assert_array_equal(again.hu, ct.hu[:-count])
+    one_warning(again, words)
+
+
+@pytest.mark.parametrize("bytes_left", [400, 600, 700, 760])
+def test_a_header_that_is_cut_off_is_refused(tmp_path, bytes_left):
+    write_series(tmp_path, head_ct())
+    path = sorted(tmp_path.glob("*.dcm"))[3]
+    path.write_bytes(path.read_bytes()[:bytes_left])
+    with pytest.raises(InputError, match=rf"{path.name} is a CT image whose header is cut off"):
+        read_ct(tmp_path)
+
+
+@pytest.mark.parametrize("which", ["first", "last"])
+def test_jitter_of_the_orientation_does_not_part_a_series(tmp_path, which):
+    ct = head_ct()
+    write_series(tmp_path, ct)
+    for path in tmp_path.glob("*.dcm"):
+        data = pydicom.dcmread(path)
+        if data.InstanceNumber in ((1, 2) if which == "first" else (27, 28)):
+            angle = np.deg2rad(0.2)
+            data.ImageOrientationPatient = [1, 0, 0, 0, round(np.cos(angle), 6), round(np.sin(angle), 6)]
+            data.save_as(path)
+    again = read_ct(tmp_path)
+    assert_same(again, ct)
+    assert again.warnings == []
 
 
 RIVALS = [

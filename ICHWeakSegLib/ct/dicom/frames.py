@@ -6,12 +6,15 @@ import logging
 import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import BinaryIO
 
 import numpy as np
 import pydicom
 from pydicom.dataset import Dataset
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from ICHWeakSegLib.ct.dicom.files import DicomFile, looks_like_dicom
+from ICHWeakSegLib.ct.errors import InputError
 
 CT_CLASSES = {
     "1.2.840.10008.5.1.4.1.1.2",
@@ -148,16 +151,50 @@ def quiet_pydicom():
 
 
 def read_frames(file: DicomFile) -> list[Frame] | None:
-    """Headers of all frames of a file; None if it is no DICOM, [] if a DICOM object without an image."""
+    """Headers of all frames of a file; None if it is no DICOM, [] if a DICOM object without an image.
+
+    Raises:
+        InputError: a CT image whose header is cut off or damaged.
+    """
     with file.open() as stream:
         if not looks_like_dicom(stream):
             return None
         try:
             header = pydicom.dcmread(stream, stop_before_pixels=True, force=True, specific_tags=_TAGS)
-            return _frames_of(header, file)
+            # Reading stops in front of the pixels, which a header that is cut off never reaches.
+            ended = _syntax(header) != DeflatedExplicitVRLittleEndian and not stream.read(1)
+            frames = _frames_of(header, file)
         except Exception:
             # pydicom meets damaged headers with errors of nearly every type.
+            stream.seek(0)
+            if _says_ct(stream):
+                raise _damaged(file) from None
             return None
+    if _sop_class(header) in CT_CLASSES and (ended or not frames):
+        raise _damaged(file)
+    return frames
+
+
+def _sop_class(header: Dataset) -> str:
+    meta = getattr(header, "file_meta", Dataset())
+    return str(header.get("SOPClassUID") or meta.get("MediaStorageSOPClassUID") or "")
+
+
+def _syntax(header: Dataset) -> str:
+    return str(getattr(header, "file_meta", Dataset()).get("TransferSyntaxUID") or "")
+
+
+def _says_ct(stream: BinaryIO) -> bool:
+    """Whether a file that cannot be parsed names the class of CT images near its start."""
+    start = stream.read(1024)
+    return any(uid.encode() + end in start for uid in CT_CLASSES for end in (b"\0", b"\x02", b"\x08"))
+
+
+def _damaged(file: DicomFile) -> InputError:
+    return InputError(
+        f"{file.name} is a CT image whose header is cut off or damaged; copy or export it again, or take the "
+        "file away if it is not needed."
+    )
 
 
 def _frames_of(header: Dataset, file: DicomFile) -> list[Frame]:
@@ -198,7 +235,7 @@ def _frame(header: Dataset, own: Dataset, shared: Dataset, file: DicomFile, inde
         file=file,
         index=index,
         frame_count=count,
-        sop_class=str(header.get("SOPClassUID") or meta.get("MediaStorageSOPClassUID") or ""),
+        sop_class=_sop_class(header),
         sop_instance=str(header.get("SOPInstanceUID") or meta.get("MediaStorageSOPInstanceUID") or ""),
         modality=_text(header.get("Modality")).upper(),
         image_type=tuple(_values(header.get("ImageType"))) + tuple(kinds),
@@ -242,7 +279,7 @@ def _frame(header: Dataset, own: Dataset, shared: Dataset, file: DicomFile, inde
         samples=int(header.get("SamplesPerPixel") or 1),
         photometric=_text(header.get("PhotometricInterpretation")).upper(),
         window=(level[0], width[0]) if level and width else None,
-        syntax=str(meta.get("TransferSyntaxUID") or ""),
+        syntax=_syntax(header),
     )
 
 

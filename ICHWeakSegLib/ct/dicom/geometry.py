@@ -39,8 +39,8 @@ def stack_geometry(stack: Stack) -> StackGeometry:
         whole, step = _on_line(positions, np.append(0, np.cumsum(np.rint(gaps / nominal))))
         step = step if whole else nominal
     lps = np.eye(4)
-    lps[:3, 0] = _unit(frame.orientation[:3]) * frame.spacing[1]
-    lps[:3, 1] = _unit(frame.orientation[3:]) * frame.spacing[0]
+    lps[:3, 0] = _unit(stack.orientation[:3]) * frame.spacing[1]
+    lps[:3, 1] = _unit(stack.orientation[3:]) * frame.spacing[0]
     lps[:3, 2] = travel * step
     lps[:3, 3] = origins[0]
     geometry = StackGeometry(LPS_TO_RAS @ lps, None if even else positions)
