@@ -149,7 +149,9 @@ def _placed(frame: Frame) -> bool:
 def _candidate(place: Path, stack: Stack) -> _Candidate:
     first = stack.frames[0]
     single = all(frame.frame_count == 1 and frame.file.archive is None for frame in stack.frames)
-    paths = tuple(dict.fromkeys(frame.file.path for frame in stack.frames))
+    # What was left out of the stack goes along, so that reading it says how much that is.
+    frames = [*stack.frames, *stack.dropped, *stack.strays]
+    paths = tuple(dict.fromkeys(frame.file.path for frame in frames))
     against = [
         "" if "ORIGINAL" in first.image_type else "derived",
         "sharp kernel" if is_sharp(first.kernel) else "",

@@ -16,6 +16,7 @@ from ICHWeakSegLib.cohort.carried_columns import carried_columns
 from ICHWeakSegLib.cohort.machine import choose_workers
 from ICHWeakSegLib.cohort.names import Names
 from ICHWeakSegLib.ct import write_volume
+from ICHWeakSegLib.ct.dicom import read_files
 from ICHWeakSegLib.ct.errors import InputError
 from ICHWeakSegLib.output.private import Scrubber
 
@@ -247,3 +248,16 @@ def test_patients_whose_uids_were_made_equal_or_removed_are_cases_of_their_own(t
     assert sorted((case.patient, len(case.files)) for case in found.cases) == [("A", 10), ("B", 10)]
     assert len({case.key for case in found.cases}) == len({case.fingerprint for case in found.cases}) == 2
     assert found.skipped == []
+
+
+def test_images_that_are_left_out_of_a_series_go_along_with_its_case(tmp_path):
+    uid = write_series(tmp_path, small())
+    write_series(tmp_path, small(), uid=uid, first=101, skip=range(1, 10))
+    path = sorted(tmp_path.glob("*.dcm"))[3]
+    data = pydicom.dcmread(path)
+    data.PixelSpacing = [4.5, 4.5]
+    data.save_as(path)
+    (case,) = find_cases(tmp_path).cases
+    assert sorted(case.files) == sorted(path.name for path in tmp_path.glob("*.dcm"))
+    warnings = " ".join(read_files([case.source / name for name in case.files]).warnings)
+    assert "1 image of the series was not used" in warnings
