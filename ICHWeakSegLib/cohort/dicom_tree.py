@@ -29,17 +29,17 @@ class _Candidate:
 
     Attributes:
         place: folder, archive or multi-frame file.
-        uid: of the series.
+        series: patient, study, series UID (or its folder) and frame of reference.
         key: of the stack within the cohort.
         paths: the files of its slices; none where `place` itself is read.
-        instances: SOP instance UIDs.
+        instances: SOP instance UIDs, or files where these do not tell the slices apart.
         slices, spacing_mm, axial, points: as `ct.dicom.choice` looks at them.
         facts: what speaks against it, in words.
         study, patient: of its first slice.
     """
 
     place: Path
-    uid: str
+    series: tuple[str, ...]
     key: str
     paths: tuple[Path, ...]
     instances: frozenset[str]
@@ -78,11 +78,25 @@ def find_series(files: Sequence[Path], progress: Progress | None = None) -> Foun
                 # Reading it says in a sentence what is wrong with it.
                 found.cases.append(Case(f"file:{place}", place))
         candidates = _once(candidates, found)
-    by_study: dict[str, list[_Candidate]] = defaultdict(list)
+    by_study: dict[tuple[str, str], list[_Candidate]] = defaultdict(list)
     for candidate in candidates:
-        by_study[candidate.study or candidate.uid].append(candidate)
+        by_study[candidate.patient, candidate.study or candidate.series[2]].append(candidate)
     for members in by_study.values():
         _choose(members, found)
+    return _told_apart(found)
+
+
+def _told_apart(found: Found) -> Found:
+    """Cases of several patients to whom an anonymiser gave one series UID get keys of their own."""
+    counts = Counter(case.key for case in found.cases)
+
+    def apart(case: Case) -> Case:
+        return replace(case, key=f"{case.key}/{case.fingerprint[:16]}") if counts[case.key] > 1 else case
+
+    found.cases = [apart(case) for case in found.cases]
+    found.skipped = [
+        replace(part, copy_of=apart(part.copy_of)) if part.copy_of else part for part in found.skipped
+    ]
     return found
 
 
@@ -135,7 +149,9 @@ def _placed(frame: Frame) -> bool:
 def _candidate(place: Path, stack: Stack) -> _Candidate:
     first = stack.frames[0]
     single = all(frame.frame_count == 1 and frame.file.archive is None for frame in stack.frames)
-    paths = tuple(dict.fromkeys(frame.file.path for frame in stack.frames))
+    # What was left out of the stack goes along, so that reading it says how much that is.
+    frames = [*stack.frames, *stack.dropped, *stack.strays]
+    paths = tuple(dict.fromkeys(frame.file.path for frame in frames))
     against = [
         "" if "ORIGINAL" in first.image_type else "derived",
         "sharp kernel" if is_sharp(first.kernel) else "",
@@ -145,37 +161,34 @@ def _candidate(place: Path, stack: Stack) -> _Candidate:
     ]
     return _Candidate(
         place=place if single or len(paths) > 1 else paths[0],
-        uid=first.series_uid,
+        series=(*first.series, first.frame_of_reference),
         key=stack.key,
         paths=paths if single else (),
-        instances=frozenset(f"{frame.sop_instance}/{frame.index}" for frame in stack.frames),
+        instances=_instances(stack.frames),
         slices=len(stack.frames),
         spacing_mm=stack.nominal_spacing,
         axial=stack.is_axial,
         points=points(stack),
         facts=", ".join(word for word in against if word),
-        study=_study(first.file),
+        study=first.study,
         patient=first.patient,
     )
 
 
-def _study(file: DicomFile) -> str:
-    import pydicom
-
-    with file.open() as stream:
-        header = pydicom.dcmread(
-            stream, stop_before_pixels=True, force=True, specific_tags=["StudyInstanceUID"]
-        )
-    return str(header.get("StudyInstanceUID") or "")
+def _instances(frames: Sequence[Frame]) -> frozenset[str]:
+    identities = frozenset(frame.identity for frame in frames)
+    if len(identities) == len(frames):
+        return identities
+    return frozenset(f"{frame.file.name}/{frame.index}" for frame in frames)
 
 
 def _once(candidates: list[_Candidate], found: Found) -> list[_Candidate]:
     """Each series once: copies left out, parts in several folders put together."""
-    by_uid: dict[str, list[_Candidate]] = defaultdict(list)
+    by_series: dict[tuple[str, ...], list[_Candidate]] = defaultdict(list)
     for candidate in candidates:
-        by_uid[candidate.uid].append(candidate)
+        by_series[candidate.series].append(candidate)
     kept = []
-    for members in by_uid.values():
+    for members in by_series.values():
         if len({member.place for member in members}) == 1:
             kept += members
             continue
@@ -197,10 +210,10 @@ def _joined(parts: list[_Candidate], found: Found) -> list[_Candidate]:
     """Stacks of the slices that lie in several folders together."""
     if len({part.place for part in parts}) == 1 or not all(part.paths for part in parts):
         return parts
-    frames: dict[str, Frame] = {}
+    frames: dict[tuple[str, str], Frame] = {}
     for path in sorted(path for part in parts for path in part.paths):
         for frame in read_frames(DicomFile(str(path), path)) or []:
-            frames.setdefault(frame.sop_instance or str(path), frame)
+            frames.setdefault((frame.identity, str(frame.position)), frame)
     place = Path(os.path.commonpath([part.place for part in parts]))
     stacks = make_stacks([frame for frame in frames.values() if not frame.reject and _placed(frame)])
     return [_candidate(place, stack) for stack in stacks]

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
+import pydicom
 import pytest
 from cohorts import write_table
 from dicom_series import write_enhanced, write_scout, write_series
@@ -15,6 +16,7 @@ from ICHWeakSegLib.cohort.carried_columns import carried_columns
 from ICHWeakSegLib.cohort.machine import choose_workers
 from ICHWeakSegLib.cohort.names import Names
 from ICHWeakSegLib.ct import write_volume
+from ICHWeakSegLib.ct.dicom import read_files
 from ICHWeakSegLib.ct.errors import InputError
 from ICHWeakSegLib.output.private import Scrubber
 
@@ -280,3 +282,36 @@ def test_a_link_to_the_output_is_not_searched(tmp_path):
     (tmp_path / "scans" / "results").symlink_to(tmp_path / "out")
     found = find_cases(tmp_path / "scans", leave_out=[tmp_path / "out"])
     assert [case.key for case in found.cases] == ["file:head.nii.gz"]
+
+
+@pytest.mark.parametrize(
+    "gone", [(), ("SeriesInstanceUID",), ("SeriesInstanceUID", "StudyInstanceUID", "SOPInstanceUID")]
+)
+def test_patients_whose_uids_were_made_equal_or_removed_are_cases_of_their_own(tmp_path, gone):
+    for number, patient in enumerate(("A", "B")):
+        tags = {"PatientID": patient, "StudyInstanceUID": f"1.2.{number + 1}"}
+        write_series(tmp_path / patient, small(), uid="1.2.3.444444", **tags)
+        for path in (tmp_path / patient).glob("*.dcm") if gone else ():
+            data = pydicom.dcmread(path)
+            for name in gone:
+                delattr(data, name)
+            if "SOPInstanceUID" in gone:
+                del data.file_meta.MediaStorageSOPInstanceUID
+            data.save_as(path, enforce_file_format=False)
+    found = find_cases(tmp_path)
+    assert sorted((case.patient, len(case.files)) for case in found.cases) == [("A", 10), ("B", 10)]
+    assert len({case.key for case in found.cases}) == len({case.fingerprint for case in found.cases}) == 2
+    assert found.skipped == []
+
+
+def test_images_that_are_left_out_of_a_series_go_along_with_its_case(tmp_path):
+    uid = write_series(tmp_path, small())
+    write_series(tmp_path, small(), uid=uid, first=101, skip=range(1, 10))
+    path = sorted(tmp_path.glob("*.dcm"))[3]
+    data = pydicom.dcmread(path)
+    data.PixelSpacing = [4.5, 4.5]
+    data.save_as(path)
+    (case,) = find_cases(tmp_path).cases
+    assert sorted(case.files) == sorted(path.name for path in tmp_path.glob("*.dcm"))
+    warnings = " ".join(read_files([case.source / name for name in case.files]).warnings)
+    assert "1 image of the series was not used" in warnings

@@ -1,5 +1,6 @@
 """DICOM as it comes: folders, archives, several series, tilt, gaps, and what is no CT."""
 
+import re
 import shutil
 import tracemalloc
 import zipfile
@@ -10,6 +11,8 @@ import pytest
 import SimpleITK as sitk
 from dicom_series import dataset, geometry, put_pixels, write_enhanced, write_scout, write_series
 from heads import axial_affine, head_ct, rotation
+from pydicom.dataelem import RawDataElement
+from pydicom.tag import Tag
 from pydicom.uid import MRImageStorage, SecondaryCaptureImageStorage, generate_uid
 
 from ICHWeakSegLib.ct import CT, AxialGrid, InputError, read_ct
@@ -145,6 +148,24 @@ def test_rounding_of_positions_is_not_unevenness(tmp_path):
     assert again.slice_positions_mm is None
 
 
+@pytest.mark.parametrize("skip", [(), (40,)])
+def test_positions_with_one_decimal_are_even_slices_of_their_true_step(tmp_path, skip):
+    ct = head_ct((161, 28, 30), spacing=(8, 8, 0.625))
+    write_series(tmp_path, ct, skip=skip)
+    for path in tmp_path.glob("*.dcm"):
+        data = pydicom.dcmread(path)
+        data.ImagePositionPatient = [round(float(value), 1) for value in data.ImagePositionPatient]
+        data.save_as(path)
+    again = read_ct(tmp_path)
+    # 160 steps of 0.625 mm are 100 mm; both ends are rounded by at most 0.05 mm.
+    assert again.ijk_to_ras[2, 2] == pytest.approx(0.625, abs=0.1 / 160)
+    if skip:
+        one_warning(again, "One slice is missing (after slice 40)")
+    else:
+        assert again.warnings == []
+        assert again.slice_positions_mm is None
+
+
 def test_a_repeated_slice(tmp_path):
     ct = head_ct()
     uid = write_series(tmp_path, ct)
@@ -167,6 +188,49 @@ def test_two_acquisitions_in_one_series(tmp_path):
     assert_same(read_ct(tmp_path, series=f"{uid}#2"), other)
 
 
+@pytest.mark.parametrize("apart_by", ["PatientID", "StudyInstanceUID", "FrameOfReferenceUID"])
+def test_two_heads_with_one_series_uid_are_two_series(tmp_path, apart_by):
+    first, second = head_ct(), head_ct()
+    second.ijk_to_ras[2, 3] += 2.5
+    second.hu[second.hu == 35] = 44
+    uid = write_series(tmp_path, first, **{apart_by: "1.2.1"})
+    write_series(tmp_path, second, first=101, uid=uid, **{apart_by: "1.2.2"})
+    with pytest.raises(InputError, match=rf"2 CT series that could be meant.*{uid}#1.*{uid}#2"):
+        read_ct(tmp_path)
+    both = [read_ct(tmp_path, series=f"{uid}#{number}") for number in (1, 2)]
+    both.sort(key=lambda ct: ct.ijk_to_ras[2, 3])
+    assert_same(both[0], first)
+    assert_same(both[1], second)
+
+
+@pytest.mark.parametrize("empty", [True, False])
+def test_without_a_series_uid_the_folder_is_the_series(tmp_path, empty):
+    first, second = head_ct(), head_ct()
+    second.ijk_to_ras[2, 3] += 2.5
+    for name, ct in (("a", first), ("b", second)):
+        write_series(tmp_path / name, ct)
+        for path in (tmp_path / name).glob("*.dcm"):
+            data = pydicom.dcmread(path)
+            data.SeriesInstanceUID = ""
+            if not empty:
+                del data.SeriesInstanceUID
+            data.save_as(path)
+    with pytest.raises(InputError, match="2 CT series that could be meant"):
+        read_ct(tmp_path)
+    assert_same(read_ct(tmp_path, series=str(tmp_path / "b")), second)
+    assert_same(read_ct(tmp_path / "a"), first)
+
+
+def test_a_frame_of_reference_of_every_slice_tells_nothing(tmp_path):
+    ct = head_ct()
+    write_series(tmp_path, ct)
+    for path in tmp_path.glob("*.dcm"):
+        data = pydicom.dcmread(path)
+        data.FrameOfReferenceUID = generate_uid()
+        data.save_as(path)
+    assert_same(read_ct(tmp_path), ct)
+
+
 def test_two_halves_of_one_scan_are_one_stack(tmp_path):
     ct = head_ct()
     uid = write_series(tmp_path, ct, skip=range(14, 28), AcquisitionNumber=1)
@@ -174,6 +238,20 @@ def test_two_halves_of_one_scan_are_one_stack(tmp_path):
     again = read_ct(tmp_path)
     assert_same(again, ct)
     assert again.warnings == []
+
+
+def test_a_head_with_two_thicknesses_exported_twice_is_one_head(tmp_path):
+    ct = head_ct()
+    uid = write_series(tmp_path / "a", ct, skip=range(14, 28), SliceThickness=3)
+    write_series(tmp_path / "a", ct, skip=range(14), uid=uid, SliceThickness=5)
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    for path in (tmp_path / "b").glob("*.dcm"):
+        data = pydicom.dcmread(path)
+        data.SOPInstanceUID = data.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+        data.save_as(path)
+    again = read_ct(tmp_path)
+    assert_same(again, ct)
+    one_warning(again, "28 slices repeat the position of another")
 
 
 def test_an_unlabelled_scout_in_the_series(tmp_path):
@@ -184,7 +262,75 @@ def test_an_unlabelled_scout_in_the_series(tmp_path):
     scout = pydicom.dcmread(path)
     scout.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
     scout.save_as(path)
-    assert_same(read_ct(tmp_path), ct)
+    again = read_ct(tmp_path)
+    assert_same(again, ct)
+    one_warning(again, "1 image of the series was not used (1 of another size")
+
+
+def upper_slices(folder, count):
+    """Path and data set of the last slices of a series of 28."""
+    for path in sorted(folder.glob("*.dcm")):
+        data = pydicom.dcmread(path)
+        if data.InstanceNumber > 28 - count:
+            yield path, data
+
+
+@pytest.mark.parametrize(
+    ("count", "tag", "value", "words"),
+    [
+        (
+            6,
+            "ImagePositionPatient",
+            None,
+            "6 images of the series were not used (6 without ImagePositionPatient)",
+        ),
+        (
+            2,
+            "PixelSpacing",
+            [5.1, 5.1],
+            "2 images of the series were not used (2 of another size, pixel size",
+        ),
+        (
+            1,
+            "ImageType",
+            ["ORIGINAL", "PRIMARY", "LOCALIZER"],
+            "1 image of the series was not used (1 CT localizer)",
+        ),
+    ],
+)
+def test_every_image_of_the_series_that_is_not_used_is_counted(tmp_path, count, tag, value, words):
+    ct = head_ct()
+    write_series(tmp_path, ct)
+    for path, data in upper_slices(tmp_path, count):
+        setattr(data, tag, value)
+        data.save_as(path)
+    again = read_ct(tmp_path)
+    np.testing.assert_array_equal(again.hu, ct.hu[:-count])
+    one_warning(again, words)
+
+
+@pytest.mark.parametrize("bytes_left", [400, 600, 700, 760])
+def test_a_header_that_is_cut_off_is_refused(tmp_path, bytes_left):
+    write_series(tmp_path, head_ct())
+    path = sorted(tmp_path.glob("*.dcm"))[3]
+    path.write_bytes(path.read_bytes()[:bytes_left])
+    with pytest.raises(InputError, match=rf"{path.name} is a CT image whose header is cut off"):
+        read_ct(tmp_path)
+
+
+@pytest.mark.parametrize("which", ["first", "last"])
+def test_jitter_of_the_orientation_does_not_part_a_series(tmp_path, which):
+    ct = head_ct()
+    write_series(tmp_path, ct)
+    for path in tmp_path.glob("*.dcm"):
+        data = pydicom.dcmread(path)
+        if data.InstanceNumber in ((1, 2) if which == "first" else (27, 28)):
+            angle = np.deg2rad(0.2)
+            data.ImageOrientationPatient = [1, 0, 0, 0, round(np.cos(angle), 6), round(np.sin(angle), 6)]
+            data.save_as(path)
+    again = read_ct(tmp_path)
+    assert_same(again, ct)
+    assert again.warnings == []
 
 
 RIVALS = [
@@ -231,6 +377,48 @@ def test_equal_series_are_listed_and_can_be_selected(tmp_path):
         read_ct(tmp_path, series="1.2.3")
 
 
+@pytest.mark.parametrize(
+    ("tags", "words"),
+    [
+        ({"ContrastBolusAgent": "IOMERON 400"}, "contrast medium"),
+        ({"SeriesDescription": "HEAD 5.0 POST CONTRAST"}, "contrast medium"),
+        ({"ConvolutionKernel": "H60s"}, "sharp kernel for bone or lung (H60s)"),
+        ({"SeriesDescription": "Head bone", "ConvolutionKernel": ""}, "sharp kernel for bone"),
+        ({"ImageType": ["DERIVED", "SECONDARY", "MIP"]}, "projection or rendering"),
+        ({"ImageType": ["DERIVED", "SECONDARY", "OTHER"]}, "is derived by its header"),
+        ({"ImageType": ["DERIVED", "PRIMARY", "AXIAL", "VNC"]}, "spectral or parameter map"),
+        ({"SeriesDescription": "Head MonoE 40keV"}, "spectral or parameter map"),
+    ],
+)
+def test_the_only_series_is_taken_with_a_warning_where_it_is_no_plain_head_ct(tmp_path, tags, words):
+    ct = head_ct()
+    write_series(tmp_path, ct, **tags)
+    again = read_ct(tmp_path)
+    assert_same(again, ct)
+    one_warning(again, words)
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        {"ContrastBolusAgent": "NONE"},
+        {"SeriesDescription": "Head without contrast"},
+        {"ImageType": ["DERIVED", "SECONDARY", "REFORMATTED", "AVERAGE"]},
+        {"RescaleType": "HU"},
+        {"RescaleType": "US"},
+    ],
+)
+def test_a_plain_head_ct_says_nothing(tmp_path, tags):
+    write_series(tmp_path, head_ct(), **tags)
+    assert read_ct(tmp_path).warnings == []
+
+
+def test_values_in_another_unit_are_refused(tmp_path):
+    write_series(tmp_path, head_ct(), RescaleType="Z_EFF")
+    with pytest.raises(InputError, match=r"has no CT slices but CT map in Z_EFF, not in HU \(28\)"):
+        read_ct(tmp_path)
+
+
 def test_kernels():
     sharp = ["H60s", "J70h", "FC30", "BONEPLUS", "YC", "D", "EDGE", "LUNG"]
     soft = ["H31s", "Hr40f", "FC26", "STANDARD", "SOFT", "DETAIL", "UB", "B", ""]
@@ -241,6 +429,78 @@ def test_rescale_of_each_slice(tmp_path):
     ct = head_ct()
     write_series(tmp_path, ct, slope=np.tile([1.0, 0.5], 14), intercept=-1000)
     np.testing.assert_array_equal(read_ct(tmp_path).hu, ct.hu)
+
+
+@pytest.mark.parametrize("which", [range(28), (9,)])
+@pytest.mark.parametrize("empty", [True, False])
+def test_a_rescale_may_be_missing_everywhere_but_not_in_some_slices(tmp_path, which, empty):
+    ct = head_ct()
+    write_series(tmp_path, ct, intercept=0.0)
+    for path in tmp_path.glob("*.dcm"):
+        data = pydicom.dcmread(path)
+        if data.InstanceNumber - 1 in which:
+            if empty:
+                data.RescaleSlope = data.RescaleIntercept = None
+            else:
+                del data.RescaleSlope, data.RescaleIntercept
+        data.save_as(path)
+    if len(which) == 28:
+        np.testing.assert_array_equal(read_ct(tmp_path).hu, ct.hu)
+    else:
+        with pytest.raises(InputError, match=r"no RescaleSlope while other slices.*1 of 28 slices"):
+            read_ct(tmp_path)
+
+
+@pytest.mark.parametrize("text", [b"0,95", b"1\\1 ", b"nan ", b"0 "])
+def test_a_malformed_rescale_is_refused(tmp_path, text):
+    write_series(tmp_path, head_ct())
+    tag = Tag("RescaleSlope")
+    for path in tmp_path.glob("*.dcm"):
+        data = pydicom.dcmread(path)
+        data[tag] = RawDataElement(tag, "DS", len(text), text, 0, False, True)
+        data.save_as(path)
+    with pytest.raises(
+        InputError, match=f"RescaleSlope '{re.escape(text.decode().strip())}'.*no usable number"
+    ):
+        read_ct(tmp_path)
+
+
+def test_values_stored_with_a_sign_that_the_header_denies_are_refused(tmp_path):
+    ct = head_ct()
+    for path, data, plane in stored_series(tmp_path, ct, ct.hu, intercept=0.0):
+        put_pixels(data, plane)
+        data.PixelRepresentation = 0
+        data.save_as(path)
+    with pytest.raises(InputError, match=r"values of up to 6\d{4} HU.*sign"):
+        read_ct(tmp_path)
+
+
+def test_each_frame_of_a_compressed_enhanced_ct_has_its_own_rescale(tmp_path):
+    ct = head_ct()
+    write_enhanced(tmp_path / "raw.dcm", ct)
+    data = pydicom.dcmread(tmp_path / "raw.dcm")
+    del data.SharedFunctionalGroupsSequence[0].PixelValueTransformationSequence
+    fragments = []
+    for k, group in enumerate(data.PerFrameFunctionalGroupsSequence):
+        rescale = pydicom.Dataset()
+        rescale.RescaleSlope, rescale.RescaleIntercept, rescale.RescaleType = 1, -1024 - 10 * k, "HU"
+        group.PixelValueTransformationSequence = [rescale]
+        writer = sitk.ImageFileWriter()
+        writer.SetImageIO("GDCMImageIO")
+        writer.SetFileName(str(tmp_path / "pixels.dcm"))
+        writer.SetUseCompression(True)
+        writer.SetCompressor("JPEG")
+        stored = (ct.hu[k].astype(np.int32) + 1024 + 10 * k).astype(np.uint16)
+        writer.Execute(sitk.GetImageFromArray(stored[None]))
+        compressed = pydicom.dcmread(tmp_path / "pixels.dcm")
+        fragments += pydicom.encaps.generate_frames(compressed.PixelData, number_of_frames=1)
+    for tag in ("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"):
+        data[tag] = compressed[tag]
+    data.file_meta.TransferSyntaxUID = pydicom.uid.JPEGLosslessSV1
+    data.PixelData = pydicom.encaps.encapsulate(fragments)
+    (tmp_path / "jpeg").mkdir()
+    data.save_as(tmp_path / "jpeg" / "ct.dcm")
+    np.testing.assert_array_equal(read_ct(tmp_path / "jpeg" / "ct.dcm").hu, ct.hu)
 
 
 def test_odd_slopes_keep_their_fractions(tmp_path):

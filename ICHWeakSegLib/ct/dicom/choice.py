@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from ICHWeakSegLib.ct.dicom.frames import Frame
 from ICHWeakSegLib.ct.dicom.stacks import Stack
 from ICHWeakSegLib.ct.errors import InputError
 
@@ -21,6 +22,15 @@ _CONTRAST = re.compile(
 _NO_CONTRAST = re.compile(r"without|w/o|\bwo\b|non|nativ|plain|unenhanced|\bc-", re.I)
 _PROJECTION = re.compile(r"\bmip\b|\bminip\b|\b3d\b|\bvr[t]?\b|volren|surface|mpr colou?r", re.I)
 _SHARP = re.compile(r"\bbone|\bedge|\blung|bony|knochen|sharp|\bos\b|ultra", re.I)
+
+_PROJECTED = {"MIP", "MINIP", "VOLREN", "PROJECTION IMAGE"}
+_MAP = re.compile(
+    r"iodine|\bvnc\b|\bvnu\b|virtual|\bvmi\b|mono[ -]?e|monochromatic|\d ?kev\b|z[ _-]?eff|eff\w* z\b|spectral|"
+    r"electron[ _]density|material|\bcb[fv]\b|\bmtt\b|\bttp\b|\btmax\b|perfusion map|subtract",
+    re.I,
+)
+# Thick slices made of thin ones are derived too, and as good as the scanner's own.
+_PLAIN_DERIVED = {"AXIAL", "MPR", "REFORMATTED", "AVERAGE", "RESAMPLED", "VOLUME"}
 
 
 def choose_stack(stacks: Sequence[Stack], where: str, series: str | None = None) -> tuple[Stack, bool]:
@@ -39,7 +49,7 @@ def choose_stack(stacks: Sequence[Stack], where: str, series: str | None = None)
     """
     usable = [stack for stack in stacks if len(stack.frames) >= FEWEST_SLICES]
     if series is not None:
-        usable = [stack for stack in usable if series in (stack.key, stack.frames[0].series_uid)]
+        usable = [stack for stack in usable if series in (stack.key, stack.frames[0].series[-1])]
         if not usable:
             raise InputError(
                 f"{where} has no CT series {series} with 3 or more slices; it has {_list(stacks)}."
@@ -79,11 +89,50 @@ def points(stack: Stack) -> int:
         total -= 4
     total += 2 if 2.0 <= stack.nominal_spacing <= 6.0 else 1 if 1.0 <= stack.nominal_spacing < 2.0 else 0
     total += "ORIGINAL" in frame.image_type
-    if (frame.contrast or _CONTRAST.search(named)) and not _NO_CONTRAST.search(named):
+    if _has_contrast(frame):
         total -= 4
-    if _PROJECTION.search(named) or {"MIP", "MINIP", "VOLREN", "PROJECTION IMAGE"} & set(frame.image_type):
+    if _PROJECTION.search(named) or _PROJECTED & set(frame.image_type):
         total -= 6
     return total
+
+
+def cautions(stack: Stack) -> list[str]:
+    """Sentences on what makes a stack no plain head CT by its headers."""
+    frame = stack.frames[0]
+    named = frame.description
+    said = []
+    if any(_has_contrast(each) for each in stack.frames):
+        said.append(
+            "The series was made with contrast medium by its header: enhanced vessels can be taken for blood; "
+            "give the non-contrast head CT if there is one."
+        )
+    if is_sharp(frame.kernel) or _SHARP.search(named):
+        said.append(
+            f"The series was made with a sharp kernel for bone or lung ({frame.kernel or 'by its description'}): "
+            "its noise can hide blood or look like it; give the soft-tissue series if there is one."
+        )
+    kinds = {value.upper() for value in frame.image_type}
+    spectral = _MAP.search(" ".join([named, *kinds]).replace("_", " "))
+    projected = _PROJECTION.search(named) or _PROJECTED & kinds
+    derived = "DERIVED" in kinds and not kinds & _PLAIN_DERIVED
+    if spectral or projected or derived:
+        what = (
+            "a spectral or parameter map"
+            if spectral
+            else "a projection or rendering"
+            if projected
+            else "derived"
+        )
+        said.append(
+            f"The series is {what} by its header ({'/'.join(dict.fromkeys(frame.image_type))}): its values need "
+            "not be those of a plain head CT; give the original series if there is one."
+        )
+    return said
+
+
+def _has_contrast(frame: Frame) -> bool:
+    named = frame.description
+    return bool(frame.contrast or _CONTRAST.search(named)) and not _NO_CONTRAST.search(named)
 
 
 def is_sharp(kernel: str) -> bool:

@@ -29,6 +29,11 @@ class DicomFile:
     archive: zipfile.ZipFile | None = None
     member: str = ""
 
+    @property
+    def folder(self) -> str:
+        """The folder that holds the file, within the archive where it is in one."""
+        return str(self.path.parent if self.archive is None else (self.path / self.member).parent)
+
     def open(self) -> BinaryIO:
         """The content as a binary stream that can seek."""
         if self.archive is None:

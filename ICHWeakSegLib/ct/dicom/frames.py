@@ -6,12 +6,15 @@ import logging
 import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import BinaryIO
 
 import numpy as np
 import pydicom
 from pydicom.dataset import Dataset
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from ICHWeakSegLib.ct.dicom.files import DicomFile, looks_like_dicom
+from ICHWeakSegLib.ct.errors import InputError
 
 CT_CLASSES = {
     "1.2.840.10008.5.1.4.1.1.2",
@@ -20,12 +23,18 @@ CT_CLASSES = {
 }
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 _NOT_SLICES = {"LOCALIZER", "SCOUT", "TOPOGRAM", "SCREEN SAVE", "SCREENSAVE", "DOSE", "DOSE_INFO"}
+# An agent field that says there was none.
+_NO_AGENT = {"NONE", "NO", "N", "0", "NO CONTRAST", "WITHOUT", "W/O", "NON CONTRAST", "NATIVE", "N/A", "-"}
+# What rescaled values may be: HU, unspecified, or not said.
+_HU_UNITS = {"", "HU", "US"}
 _TAGS = [
     "SOPClassUID",
     "SOPInstanceUID",
     "Modality",
     "ImageType",
     "SeriesInstanceUID",
+    "StudyInstanceUID",
+    "FrameOfReferenceUID",
     "SeriesDescription",
     "PatientID",
     "Manufacturer",
@@ -47,6 +56,7 @@ _TAGS = [
     "ImageOrientationPatient",
     "RescaleSlope",
     "RescaleIntercept",
+    "RescaleType",
     "PixelPaddingValue",
     "PixelPaddingRangeLimit",
     "PixelRepresentation",
@@ -71,6 +81,8 @@ class Frame:
     modality: str
     image_type: tuple[str, ...]
     series_uid: str
+    study: str
+    frame_of_reference: str
     patient: str
     description: str
     hints: str
@@ -89,11 +101,24 @@ class Frame:
     orientation: np.ndarray | None
     slope: float
     intercept: float
+    no_rescale: frozenset[str]
+    bad_rescale: str
+    unit: str
     padding: tuple[int, int] | None
     samples: int
     photometric: str
     window: tuple[float, float] | None
     syntax: str
+
+    @property
+    def identity(self) -> str:
+        """What tells the image from others: its SOP instance, or its file where it has none."""
+        return f"{self.sop_instance or self.file.name}/{self.index}"
+
+    @property
+    def series(self) -> tuple[str, str, str]:
+        """Patient, study and series UID; the folder stands in for a series UID that is missing."""
+        return self.patient, self.study, self.series_uid or self.file.folder
 
     @property
     def reject(self) -> str:
@@ -106,6 +131,8 @@ class Frame:
             return "CT object without slices"
         if _NOT_SLICES & {value.upper() for value in self.image_type}:
             return "CT localizer"
+        if self.unit not in _HU_UNITS:
+            return f"CT map in {self.unit}, not in HU"
         return ""
 
 
@@ -124,16 +151,50 @@ def quiet_pydicom():
 
 
 def read_frames(file: DicomFile) -> list[Frame] | None:
-    """Headers of all frames of a file; None if it is no DICOM, [] if a DICOM object without an image."""
+    """Headers of all frames of a file; None if it is no DICOM, [] if a DICOM object without an image.
+
+    Raises:
+        InputError: a CT image whose header is cut off or damaged.
+    """
     with file.open() as stream:
         if not looks_like_dicom(stream):
             return None
         try:
             header = pydicom.dcmread(stream, stop_before_pixels=True, force=True, specific_tags=_TAGS)
-            return _frames_of(header, file)
+            # Reading stops in front of the pixels, which a header that is cut off never reaches.
+            ended = _syntax(header) != DeflatedExplicitVRLittleEndian and not stream.read(1)
+            frames = _frames_of(header, file)
         except Exception:
             # pydicom meets damaged headers with errors of nearly every type.
+            stream.seek(0)
+            if _says_ct(stream):
+                raise _damaged(file) from None
             return None
+    if _sop_class(header) in CT_CLASSES and (ended or not frames):
+        raise _damaged(file)
+    return frames
+
+
+def _sop_class(header: Dataset) -> str:
+    meta = getattr(header, "file_meta", Dataset())
+    return str(header.get("SOPClassUID") or meta.get("MediaStorageSOPClassUID") or "")
+
+
+def _syntax(header: Dataset) -> str:
+    return str(getattr(header, "file_meta", Dataset()).get("TransferSyntaxUID") or "")
+
+
+def _says_ct(stream: BinaryIO) -> bool:
+    """Whether a file that cannot be parsed names the class of CT images near its start."""
+    start = stream.read(1024)
+    return any(uid.encode() + end in start for uid in CT_CLASSES for end in (b"\0", b"\x02", b"\x08"))
+
+
+def _damaged(file: DicomFile) -> InputError:
+    return InputError(
+        f"{file.name} is a CT image whose header is cut off or damaged; copy or export it again, or take the "
+        "file away if it is not needed."
+    )
 
 
 def _frames_of(header: Dataset, file: DicomFile) -> list[Frame]:
@@ -162,8 +223,10 @@ def _frame(header: Dataset, own: Dataset, shared: Dataset, file: DicomFile, inde
     spacing = _floats(get("PixelSpacing", "PixelMeasuresSequence"), 2)
     thickness = _floats(get("SliceThickness", "PixelMeasuresSequence"), 1)
     tilt = _floats(get("GantryDetectorTilt", "CTGeometrySequence"), 1)
-    slope = _floats(get("RescaleSlope", "PixelValueTransformationSequence"), 1)
-    intercept = _floats(get("RescaleIntercept", "PixelValueTransformationSequence"), 1)
+    rescale = {
+        name: get(name, "PixelValueTransformationSequence") for name in ("RescaleSlope", "RescaleIntercept")
+    }
+    slope, intercept = (_floats(value, 1) for value in rescale.values())
     level, width = (
         _floats(_leading(get(name, "FrameVOILUTSequence")), 1) for name in ("WindowCenter", "WindowWidth")
     )
@@ -172,11 +235,13 @@ def _frame(header: Dataset, own: Dataset, shared: Dataset, file: DicomFile, inde
         file=file,
         index=index,
         frame_count=count,
-        sop_class=str(header.get("SOPClassUID") or meta.get("MediaStorageSOPClassUID") or ""),
+        sop_class=_sop_class(header),
         sop_instance=str(header.get("SOPInstanceUID") or meta.get("MediaStorageSOPInstanceUID") or ""),
         modality=_text(header.get("Modality")).upper(),
         image_type=tuple(_values(header.get("ImageType"))) + tuple(kinds),
         series_uid=_text(header.get("SeriesInstanceUID")),
+        study=_text(header.get("StudyInstanceUID")),
+        frame_of_reference=_text(header.get("FrameOfReferenceUID")),
         patient=_text(header.get("PatientID")),
         description=_text(header.get("SeriesDescription")),
         hints=" ".join(
@@ -186,7 +251,7 @@ def _frame(header: Dataset, own: Dataset, shared: Dataset, file: DicomFile, inde
         kernel="/".join(_values(get("ConvolutionKernel", "CTReconstructionSequence"))),
         thickness=thickness[0] if thickness else None,
         tilt=tilt[0] if tilt else None,
-        contrast=bool(_text(header.get("ContrastBolusAgent"))),
+        contrast=_text(header.get("ContrastBolusAgent")).upper() not in {"", *_NO_AGENT},
         acquisition=_text(
             get("FrameAcquisitionNumber", "FrameContentSequence") or header.get("AcquisitionNumber")
         ),
@@ -203,11 +268,18 @@ def _frame(header: Dataset, own: Dataset, shared: Dataset, file: DicomFile, inde
         orientation=_vector(get("ImageOrientationPatient", "PlaneOrientationSequence"), 6),
         slope=slope[0] if slope else 1.0,
         intercept=intercept[0] if intercept else 0.0,
+        no_rescale=frozenset(name for name, value in rescale.items() if not _given(value)),
+        bad_rescale=", ".join(
+            f"{name} '{_shown(value)}'"
+            for name, value in rescale.items()
+            if _given(value) and (not _floats(value, 1) or (name == "RescaleSlope" and not float(value)))
+        ),
+        unit=_text(get("RescaleType", "PixelValueTransformationSequence")).upper(),
         padding=_padding(header),
         samples=int(header.get("SamplesPerPixel") or 1),
         photometric=_text(header.get("PhotometricInterpretation")).upper(),
         window=(level[0], width[0]) if level and width else None,
-        syntax=str(meta.get("TransferSyntaxUID") or ""),
+        syntax=_syntax(header),
     )
 
 
@@ -250,6 +322,16 @@ def _values(value) -> list[str]:
 
 def _text(value) -> str:
     return "" if value is None else str(value).strip()
+
+
+def _given(value) -> bool:
+    return bool(_shown(value))
+
+
+def _shown(value) -> str:
+    """The text of a value that pydicom may have left as bytes."""
+    text = value.decode("latin-1") if isinstance(value, bytes) else "\\".join(_values(value))
+    return text.strip(" \0")
 
 
 def _floats(value, count: int) -> list[float]:

@@ -9,6 +9,8 @@ import numpy as np
 from ICHWeakSegLib.ct.dicom.stacks import Stack
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+# Positions written with one decimal are off by up to this much along a tilted normal.
+ROUNDING_MM = 0.15
 
 
 @dataclass
@@ -23,24 +25,27 @@ class StackGeometry:
 def stack_geometry(stack: Stack) -> StackGeometry:
     """Affine from the slice positions, not from the tags for spacing and tilt, which are often wrong.
 
-    Slices count as evenly spaced within 1 % of the usual spacing or 0.05 mm.
+    Slices count as evenly spaced where none lies further from the straight line through all positions than
+    0.15 mm, or 1 % of the step if that is more, and never more than a quarter of the step.
     """
     frame, count = stack.frames[0], len(stack.frames)
     positions, nominal = stack.positions, stack.nominal_spacing
     origins = np.array([each.position for each in stack.frames])
     travel = (origins[-1] - origins[0]) / (positions[-1] - positions[0])
     gaps = np.diff(positions)
-    tolerance = max(0.01 * nominal, 0.05)
-    even = bool((np.abs(gaps - nominal) <= tolerance).all())
-    step = (positions[-1] - positions[0]) / (count - 1) if even else nominal
+    even, step = _on_line(positions, np.arange(count))
+    if not even:
+        # Slices that are missing leave the others at whole multiples of one step.
+        whole, step = _on_line(positions, np.append(0, np.cumsum(np.rint(gaps / nominal))))
+        step = step if whole else nominal
     lps = np.eye(4)
-    lps[:3, 0] = _unit(frame.orientation[:3]) * frame.spacing[1]
-    lps[:3, 1] = _unit(frame.orientation[3:]) * frame.spacing[0]
+    lps[:3, 0] = _unit(stack.orientation[:3]) * frame.spacing[1]
+    lps[:3, 1] = _unit(stack.orientation[3:]) * frame.spacing[0]
     lps[:3, 2] = travel * step
     lps[:3, 3] = origins[0]
     geometry = StackGeometry(LPS_TO_RAS @ lps, None if even else positions)
     if not even:
-        geometry.warnings.append(_uneven_sentence(gaps, nominal, tolerance))
+        geometry.warnings.append(_uneven_sentence(gaps, nominal, whole))
     if stack.dropped:
         few = "One slice repeats" if len(stack.dropped) == 1 else f"{len(stack.dropped)} slices repeat"
         geometry.warnings.append(
@@ -52,12 +57,18 @@ def stack_geometry(stack: Stack) -> StackGeometry:
     return geometry
 
 
-def _uneven_sentence(gaps: np.ndarray, nominal: float, tolerance: float) -> str:
+def _on_line(positions: np.ndarray, places: np.ndarray) -> tuple[bool, float]:
+    """Whether slices at these places of an even grid lie where they should, and the step of that grid in mm."""
+    step = float((positions[-1] - positions[0]) / (places[-1] - places[0]))
+    off = np.abs(positions - positions[0] - step * (places - places[0])).max()
+    return bool(off <= min(max(0.01 * step, ROUNDING_MM), 0.25 * step)), step
+
+
+def _uneven_sentence(gaps: np.ndarray, nominal: float, whole: bool) -> str:
     multiple = np.rint(gaps / nominal)
-    whole = np.abs(gaps - multiple * nominal) <= tolerance * np.maximum(multiple, 1)
     missing = int((multiple - 1).sum())
     # A stack of two halves with 2.5 and 5 mm also has whole multiples, but nothing is missing there.
-    if whole.all() and (multiple > 1).sum() <= max(1, 0.25 * len(gaps)):
+    if whole and (multiple > 1).sum() <= max(1, 0.25 * len(gaps)):
         after = ", ".join(str(k + 1) for k in np.flatnonzero(multiple > 1)[:5])
         what = "One slice is missing" if missing == 1 else f"{missing} slices are missing"
         return f"{what} (after slice {after}): the neighbours stand in for it in volumes."

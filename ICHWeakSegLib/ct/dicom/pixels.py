@@ -18,13 +18,16 @@ from ICHWeakSegLib.ct.hu import AIR_HU
 
 # Padding that would be tissue is believed only if it fills a corner of the image.
 _SURELY_AIR_HU = -500
+# Scanners with an extended scale end at 30,710 HU; what lies beyond is a negative value read without its sign.
+_MOST_HU = 32767
 
 
 def iter_hu(frames: Sequence[Frame]) -> Iterator[tuple[int, np.ndarray]]:
     """Slices in HU with their place in `frames`, file by file, one in memory at a time.
 
     Raises:
-        InputError: pixel data that are truncated, damaged, or compressed in a way that cannot be decoded.
+        InputError: pixel data that are truncated, damaged, compressed in a way that cannot be decoded, or
+            beyond what HU can be.
     """
     order = sorted(range(len(frames)), key=lambda n: (frames[n].file.name, frames[n].index))
     for file, members in groupby(order, key=lambda n: frames[n].file):
@@ -33,20 +36,26 @@ def iter_hu(frames: Sequence[Frame]) -> Iterator[tuple[int, np.ndarray]]:
         for place in places:
             frame = frames[place]
             try:
-                stored, is_hu = next(decoded)
+                stored = next(decoded)
             except StopIteration:
                 raise InputError(f"{file.name} is truncated: frame {frame.index + 1} is missing.") from None
             if stored.shape != (frame.rows, frame.columns):
                 raise InputError(f"{file.name} holds pixels that do not fit its header; export it again.")
-            yield place, _to_hu(stored, frame, is_hu)
+            hu = _to_hu(stored, frame)
+            if hu.max() > _MOST_HU:
+                raise InputError(
+                    f"{file.name} has values of up to {hu.max():.0f} HU: its header denies the sign of its stored "
+                    "values or holds a wrong rescale; export the original CT series again."
+                )
+            yield place, hu
 
 
-def _decode(file: DicomFile, frames: list[Frame]) -> Iterator[tuple[np.ndarray, bool]]:
-    """Stored values per frame with False, or HU with True where ITK had to decode the file."""
+def _decode(file: DicomFile, frames: list[Frame]) -> Iterator[np.ndarray]:
+    """Stored values per frame."""
     done = 0
     try:
         for stored in _decode_pydicom(file, frames):
-            yield stored, False
+            yield stored
             done += 1
     except Exception as error:
         compressed = bool(frames[0].syntax) and _is_compressed(frames[0].syntax)
@@ -54,8 +63,7 @@ def _decode(file: DicomFile, frames: list[Frame]) -> Iterator[tuple[np.ndarray, 
             raise InputError(
                 f"{file.name} is truncated or damaged (pixel data); copy or export it again."
             ) from error
-        for hu in _decode_itk(file, frames[done:], error):
-            yield hu, True
+        yield from _decode_itk(file, frames[done:], error)
 
 
 def _is_compressed(syntax: str) -> bool:
@@ -84,13 +92,12 @@ def _decode_pydicom(file: DicomFile, frames: list[Frame]) -> Iterator[np.ndarray
 
 
 def _decode_itk(file: DicomFile, frames: list[Frame], cause: Exception) -> Iterator[np.ndarray]:
-    """ITK (GDCM) decodes lossless JPEG and JPEG-LS by itself and applies the rescale."""
+    """ITK (GDCM) decodes lossless JPEG and JPEG-LS by itself."""
     import SimpleITK as sitk
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "frame.dcm"
-        with file.open() as stream:
-            path.write_bytes(stream.read())
+        _write_without_rescale(file, path, cause)
         reader = sitk.ImageFileReader()
         reader.SetImageIO("GDCMImageIO")
         reader.SetFileName(str(path))
@@ -108,11 +115,29 @@ def _decode_itk(file: DicomFile, frames: list[Frame], cause: Exception) -> Itera
             yield array[frame.index]
 
 
-def _to_hu(stored: np.ndarray, frame: Frame, is_hu: bool) -> np.ndarray:
+def _write_without_rescale(file: DicomFile, path: Path, cause: Exception) -> None:
+    """A copy that ITK gives stored values of: it knows one rescale for all frames, each may have its own."""
+    try:
+        with file.open() as stream:
+            data = pydicom.dcmread(stream, force=True)
+        groups = [*(data.get("SharedFunctionalGroupsSequence") or [])]
+        groups += data.get("PerFrameFunctionalGroupsSequence") or []
+        macros = [macro for group in groups for macro in group.get("PixelValueTransformationSequence") or []]
+        for holder in [data, *macros]:
+            for name, neutral in (("RescaleSlope", 1), ("RescaleIntercept", 0)):
+                if name in holder:
+                    setattr(holder, name, neutral)
+        data.save_as(path)
+    except Exception:
+        # pydicom meets damaged files with errors of nearly every type.
+        raise InputError(
+            f"{file.name} is truncated or damaged (pixel data); copy or export it again."
+        ) from cause
+
+
+def _to_hu(stored: np.ndarray, frame: Frame) -> np.ndarray:
     slope, intercept = frame.slope, frame.intercept
-    if is_hu:
-        hu = stored
-    elif slope == 1.0 and intercept.is_integer():
+    if slope == 1.0 and intercept.is_integer():
         hu = stored if intercept == 0 else stored.astype(np.int32) + int(intercept)
     else:
         hu = stored * slope + intercept

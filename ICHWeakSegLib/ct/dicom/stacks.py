@@ -13,6 +13,8 @@ from ICHWeakSegLib.ct.geometry import angle_deg
 
 # A shift of less than this along the normal is the same slice.
 SAME_POSITION_MM = 0.02
+# Directions jitter by a few tenths of a degree in some writers' headers; 8e-3 are just under half a degree.
+SAME_DIRECTION = 8e-3
 # More repeated positions than this share means several acquisitions, fewer are stray copies.
 REPEATED_SHARE = 0.3
 
@@ -22,19 +24,29 @@ class Stack:
     """Frames of one series in the same plane and size, ascending along the normal, positions distinct.
 
     Attributes:
-        key: what `series=` selects: the series UID, with #1, #2 ... where a series holds several stacks.
+        key: what `series=` selects: the series UID, or the folder where it is missing, with #1, #2 ... where
+            that has several stacks.
         frames: the slices.
         dropped: frames that repeated the position of another and were left out.
+        strays: frames of the series with another size, spacing or orientation, too few for a stack.
+        siblings: how many frames of the series are in other stacks.
     """
 
     key: str
     frames: list[Frame]
     dropped: list[Frame] = field(default_factory=list)
+    strays: list[Frame] = field(default_factory=list)
+    siblings: int = 0
+
+    @property
+    def orientation(self) -> np.ndarray:
+        """Directions of row and column as most frames have them, LPS, shape (6,)."""
+        return np.median([frame.orientation for frame in self.frames], axis=0)
 
     @property
     def normal(self) -> np.ndarray:
         """Unit normal row x column, LPS."""
-        return _normal(self.frames[0])
+        return _normal(self.frames)
 
     @property
     def positions(self) -> np.ndarray:
@@ -64,27 +76,47 @@ class Stack:
 
 
 def make_stacks(frames: Sequence[Frame]) -> list[Stack]:
-    """Group frames by series, size, in-plane spacing and orientation, then part repeated acquisitions.
+    """Group frames by patient, study, series, frame of reference, size, in-plane spacing and orientation.
 
-    Frames without position, orientation or spacing must have been refused before.
+    A group that shows the same positions again and again is parted into its acquisitions. Frames without
+    position, orientation or spacing must have been refused before.
     """
-    by_series: dict[str, list[Frame]] = defaultdict(list)
+    by_series: dict[tuple[str, ...], list[Frame]] = defaultdict(list)
     for frame in frames:
-        by_series[frame.series_uid].append(frame)
-    stacks = []
-    for uid, members in by_series.items():
-        parts = [part for group in _parallel(members) for part in _acquisitions(group)]
+        by_series[frame.series].append(frame)
+    by_key: dict[str, list[Stack]] = defaultdict(list)
+    for members in by_series.values():
+        groups = [group for same in _by_frame_of_reference(members) for group in _parallel(same)]
+        parts = [part for group in groups for part in _acquisitions(group)]
         parts.sort(key=len, reverse=True)
         # One or two stray images beside a stack (an unlabelled scout) are no stack of their own.
-        parts = [part for part in parts if len(part) >= 3] or parts[:1]
-        for number, part in enumerate(parts, start=1):
+        whole = [part for part in parts if len(part) >= 3] or parts[:1]
+        strays = [frame for part in parts[len(whole) :] for frame in part]
+        for part in whole:
             kept, dropped = _distinct(part)
-            stacks.append(Stack(uid if len(parts) == 1 else f"{uid}#{number}", kept, dropped))
+            siblings = sum(map(len, whole)) - len(part)
+            by_key[members[0].series[-1]].append(Stack("", kept, dropped, strays, siblings))
+    stacks = []
+    for uid, same in by_key.items():
+        same.sort(key=lambda stack: len(stack.frames) + len(stack.dropped), reverse=True)
+        for number, stack in enumerate(same, start=1):
+            stack.key = uid if len(same) == 1 else f"{uid}#{number}"
+        stacks += same
     return stacks
 
 
-def _normal(frame: Frame) -> np.ndarray:
-    normal = np.cross(frame.orientation[:3], frame.orientation[3:])
+def _by_frame_of_reference(frames: list[Frame]) -> list[list[Frame]]:
+    """Images of one series part where their coordinates have nothing to do with each other."""
+    groups: dict[str, list[Frame]] = defaultdict(list)
+    for frame in frames:
+        groups[frame.frame_of_reference].append(frame)
+    # Anonymisers that give every image a UID of its own tell nothing by it.
+    return [frames] if len(groups) == len(frames) else list(groups.values())
+
+
+def _normal(frames: Sequence[Frame]) -> np.ndarray:
+    turned = np.median([frame.orientation for frame in frames], axis=0)
+    normal = np.cross(turned[:3], turned[3:])
     return normal / np.linalg.norm(normal)
 
 
@@ -103,7 +135,7 @@ def _parallel(frames: list[Frame]) -> list[list[Frame]]:
 def _same_plane(a: Frame, b: Frame) -> bool:
     return (
         (a.rows, a.columns) == (b.rows, b.columns)
-        and np.abs(a.orientation - b.orientation).max() < 2e-3
+        and np.abs(a.orientation - b.orientation).max() < SAME_DIRECTION
         and np.allclose(a.spacing, b.spacing, rtol=1e-3)
     )
 
@@ -127,15 +159,29 @@ def _acquisitions(frames: list[Frame]) -> list[list[Frame]]:
         groups: dict[object, list[Frame]] = defaultdict(list)
         for frame in frames:
             groups[key(frame)].append(frame)
-        # A number that changes with every slice does not tell acquisitions apart.
-        if len(groups) > 1 and min(len(group) for group in groups.values()) >= 3:
-            return [part for group in groups.values() for part in _acquisitions(group)]
+        parts = list(groups.values())
+        # A number that changes with every slice does not tell acquisitions apart, nor does one that changes
+        # half way up the head.
+        if len(parts) > 1 and min(len(part) for part in parts) >= 3 and _repeat_each_other(parts):
+            return [acquisition for part in parts for acquisition in _acquisitions(part)]
     return [frames]
+
+
+def _repeat_each_other(parts: list[list[Frame]]) -> bool:
+    """Whether each part shows positions that another shows too."""
+    normal = _normal([frame for part in parts for frame in part])
+    places = [np.array([frame.position @ normal for frame in part]) for part in parts]
+    for number, own in enumerate(places):
+        others = np.concatenate(places[:number] + places[number + 1 :])
+        repeated = np.abs(own[:, None] - others).min(axis=1) < SAME_POSITION_MM
+        if repeated.mean() <= REPEATED_SHARE:
+            return False
+    return True
 
 
 def _distinct(frames: list[Frame]) -> tuple[list[Frame], list[Frame]]:
     """Sorted along the normal; of frames at one position the one with the lowest instance number stays."""
-    normal = _normal(frames[0])
+    normal = _normal(frames)
     kept: list[Frame] = []
     dropped: list[Frame] = []
     place = {id(frame): float(frame.position @ normal) for frame in frames}
