@@ -67,8 +67,14 @@ class PrognosisPanel:
         try:
             self._fillModels(models)
             found = self._entries.read()
-            ui.prognosisAgeSpin.value, ui.prognosisGcsSpin.value = found["scoreAge"], found["scoreGcs"]
-            ui.prognosisOnsetSpin.value = found["onsetHours"]
+            for spin, name in (
+                (ui.prognosisAgeSpin, "scoreAge"),
+                (ui.prognosisGcsSpin, "scoreGcs"),
+                (ui.prognosisOnsetSpin, "onsetHours"),
+            ):
+                # Writing the same value would reformat the text under the cursor.
+                if spin.value != found[name]:
+                    spin.value = found[name]
             ui.prognosisSexSelector.setCurrentIndex(max(ui.prognosisSexSelector.findData(found["sex"]), 0))
             if ui.prognosisHistoryEdit.text != found["history"]:
                 ui.prognosisHistoryEdit.text = found["history"]
