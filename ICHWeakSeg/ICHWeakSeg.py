@@ -188,10 +188,10 @@ class ICHWeakSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         for event in (
             scene.NodeAddedEvent,
             scene.NodeRemovedEvent,
-            scene.EndImportEvent,
             scene.EndBatchProcessEvent,
         ):
             self.addObserver(scene, event, self._sceneChanged)
+        self.addObserver(scene, scene.EndImportEvent, self._sceneImported)
         self.install.refresh()
         self._useParameterNode()
 
@@ -303,6 +303,12 @@ class ICHWeakSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _sceneChanged(self, caller: Any = None, event: Any = None) -> None:
         if not slicer.mrmlScene.IsClosing():
             self._settling.start()
+
+    def _sceneImported(self, caller: Any, event: Any) -> None:
+        # A loaded scene fills our parameter node without a word: what its wrapper remembers is out of date.
+        if self._parameters is not None:
+            self._setParameterNode(self.logic.getParameterNode())
+        self._sceneChanged()
 
     def _settled(self) -> None:
         # Looking costs: while the user edits in another module, nobody sees it. The end of a batch tells again.

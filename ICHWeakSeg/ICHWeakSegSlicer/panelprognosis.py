@@ -43,6 +43,8 @@ class PrognosisPanel:
         self._showing = False
         # The last answer, and what it was asked about.
         self._answer: tuple[tuple, dict[str, Any]] | None = None
+        # The CT and the history that the field was last brought up to.
+        self._history: tuple[str | None, str] | None = None
         for data, text in SEXES.items():
             ui.prognosisSexSelector.addItem(text, data)
         ui.prognosisSexSelector.connect("currentIndexChanged(int)", self._changed)
@@ -67,11 +69,22 @@ class PrognosisPanel:
         try:
             self._fillModels(models)
             found = self._entries.read()
-            ui.prognosisAgeSpin.value, ui.prognosisGcsSpin.value = found["scoreAge"], found["scoreGcs"]
-            ui.prognosisOnsetSpin.value = found["onsetHours"]
+            for spin, name in (
+                (ui.prognosisAgeSpin, "scoreAge"),
+                (ui.prognosisGcsSpin, "scoreGcs"),
+                (ui.prognosisOnsetSpin, "onsetHours"),
+            ):
+                # Writing the same value would reformat the text under the cursor.
+                if spin.value != found[name]:
+                    spin.value = found[name]
             ui.prognosisSexSelector.setCurrentIndex(max(ui.prognosisSexSelector.findData(found["sex"]), 0))
-            if ui.prognosisHistoryEdit.text != found["history"]:
-                ui.prognosisHistoryEdit.text = found["history"]
+            # Only what changed in the scene is shown: a text that is being typed is not kept there yet.
+            ct = self._ct()
+            kept = (None if ct is None else ct.GetID(), found["history"])
+            if self._history != kept:
+                self._history = kept
+                if ui.prognosisHistoryEdit.text != found["history"]:
+                    ui.prognosisHistoryEdit.text = found["history"]
         finally:
             self._showing = False
         self._showState()
@@ -82,7 +95,8 @@ class PrognosisPanel:
         if job is not None:
             job.cancel()
             self.status.endProgress()
-        self._node = self._answer = None
+        # The next scene may give its CT the same ID: no text may stay for that one.
+        self._node = self._answer = self._history = None
 
     def _fillModels(self, models: list[Any]) -> None:
         selector = self.ui.prognosisModelSelector

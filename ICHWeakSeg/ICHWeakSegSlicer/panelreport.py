@@ -51,8 +51,12 @@ class ReportPanel:
         )
 
     def forget(self) -> None:
-        """The scene was closed."""
-        self._node = self._job = None
+        """The scene was closed: a report under way goes with it."""
+        job, self._job = self._job, None
+        if job is not None:
+            job.cancel()
+            self.status.endProgress()
+        self._node = None
 
     def _write(self) -> None:
         import qt

@@ -60,7 +60,9 @@ class ScoresPanel:
         try:
             entries = self._entries.read()
             for name, spin in self._spins.items():
-                spin.value = entries[name]
+                # Writing the same value would reformat the text under the cursor.
+                if spin.value != entries[name]:
+                    spin.value = entries[name]
             for name, (selector, _) in self._selectors.items():
                 selector.setCurrentIndex(max(selector.findData(entries[name]), 0))
             self.ui.clearScoresButton.enabled = any(entries[name] != EMPTY[name] for name in OWN)
@@ -98,7 +100,8 @@ class ScoresPanel:
         except InputError as sentence:
             problem = str(sentence)
         known = "from the segmentation" if hematoma is None else f"{hematoma.volumeMl:.1f} (segmentation)"
-        ui.scoreVolumeSpin.specialValueText = known
+        if ui.scoreVolumeSpin.specialValueText != known:
+            ui.scoreVolumeSpin.specialValueText = known
         try:
             found = scoresOf(hematoma, enteredValues(**self._entries.forScores()))
         except (InputError, ImportError) as sentence:

@@ -1,6 +1,7 @@
 """The prognosis section: hidden without a model, fields shared with the scores, a forecast by the real worker."""
 
 import pytest
+import slicer
 from prognosis_models import small_cohort, tiny_prognosis_model
 from widget_tools import Panel, ScriptedWorker
 
@@ -127,3 +128,26 @@ def test_the_interval_and_the_scores_in_words():
     assert "ICH score: 2. 26 % died." in text
     assert "FUNC score: no total, missing: Glasgow Coma Scale." in text
     assert "&lt;later&gt;" in text
+
+
+def test_a_history_that_is_being_typed_survives_a_refresh(forecasting, add_head):
+    from PySide6 import QtTest
+
+    panel, edit = forecasting, forecasting.ui.prognosisHistoryEdit
+    QtTest.QTest.keyClicks(edit, "Hyperten")
+    slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", "Another")
+    panel.settle()
+    panel.widget.refresh()
+    assert edit.text == "Hyperten"
+    QtTest.QTest.keyClicks(edit, "sion.")
+    edit.editingFinished.emit()
+    assert panel.parameters.history == "Hypertension."
+    # It is of this CT alone: another one begins without, also in the next scene with the same ID.
+    QtTest.QTest.keyClicks(edit, " Fall.")
+    first = panel.parameters.inputVolume.GetID()
+    slicer.mrmlScene.Clear()
+    panel.settle()
+    add_head()
+    panel.settle()
+    assert panel.parameters.inputVolume.GetID() == first
+    assert edit.text == ""

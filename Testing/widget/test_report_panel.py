@@ -59,3 +59,21 @@ def test_an_error_is_a_sentence(panel, shown_on, asked, wait, tmp_path):
     wait(lambda: "Disk full." in panel.ui.statusLabel.text)
     assert asked.opened == []
     assert panel.ui.reportButton.enabled
+
+
+def test_closing_the_scene_ends_a_report_and_its_bar(panel, shown_on, asked, wait, tmp_path):
+    import slicer
+
+    shown_on(panel)
+    worker = ScriptedWorker(lambda request: [])
+    panel.logic._runner = lambda: worker
+    asked.answer = str(tmp_path / "case.html")
+    panel.ui.reportButton.click()
+    wait(lambda: worker.requests)
+    assert panel.ui.progressBar.visible
+    slicer.mrmlScene.Clear()
+    panel.settle()
+    assert not panel.ui.progressBar.visible
+    assert not panel.logic.busy
+    assert asked.opened == []
+    assert "report" not in panel.ui.statusLabel.text
