@@ -65,6 +65,25 @@ def write_volume(
             writer(partial, array, np.asarray(ct.ijk_to_ras, float))
 
 
+def writing_warnings(path: str | os.PathLike[str], ct: CT) -> list[str]:
+    """Sentences on what other programs cannot tell from a NIfTI file of this CT's grid; else none."""
+    if not ending(Path(path)).lower().startswith(".nii"):
+        return []
+    name, said = Path(path).name, []
+    forms = _own_forms(ct)
+    if not (forms and forms.qform_code) and not is_orthogonal(ct.ijk_to_ras, _ROUNDING):
+        said.append(
+            f"{name} holds the sheared grid of a tilted gantry, which Slicer and other ITK programs cannot "
+            "open in NIfTI: write .seg.nrrd or .nrrd for them."
+        )
+    if ct.slice_positions_mm is not None:
+        said.append(
+            f"{name} cannot hold uneven slice spacing: a volume computed from its header is wrong; "
+            "the volumes given here count each slice with its own reach."
+        )
+    return said
+
+
 def _file_type(dtype: np.dtype) -> np.dtype:
     short = {
         "bool": "uint8",
