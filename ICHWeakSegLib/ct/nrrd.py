@@ -28,6 +28,8 @@ _TO_RAS = {
     "lps": (-1, -1, 1),
 }
 _STREAMS = {"gzip": gzip.open, "gz": gzip.open, "bzip2": bz2.open, "bz2": bz2.open}
+# Units of length of a world axis in mm; others are taken as mm.
+_MM = {"m": 1000.0, "cm": 10.0, "um": 0.001}
 _DATA_FILE = re.compile(r"data ?file: *(.*)", re.IGNORECASE)
 _BROKEN = (EOFError, OSError, ValueError, KeyError, IndexError, StopIteration, TypeError, zlib.error)
 
@@ -152,6 +154,9 @@ def _affine(header: dict, kept: tuple[int, ...], path: Path, warnings: list[str]
     signs = _TO_RAS.get(str(header.get("space", "")).lower())
     if signs is None or directions is None:
         warnings.append(f"{path.name} does not say how the patient lies: check left and right of the result.")
+    units = header.get("space units") if directions is not None else None
+    if units is not None:
+        affine[:3] *= np.array([_MM.get(str(unit).strip('"').lower(), 1.0) for unit in units])[:, None]
     return np.diag([*(signs or (-1, -1, 1)), 1.0]) @ affine
 
 

@@ -46,3 +46,10 @@ def test_a_data_file_that_is_missing_is_named(tmp_path):
     (tmp_path / NAMES[2]).unlink()
     with pytest.raises(InputError, match=r"s002\.raw, which does not exist"):
         read_nrrd(path)
+
+
+def test_space_units_are_honoured(tmp_path):
+    path = _write(tmp_path, 'space units: "cm" "cm" "cm"\n' + FIELDS["list"])
+    affine = read_nrrd(path).ijk_to_ras
+    np.testing.assert_allclose(affine[:3, 3], (-10, -20, 30))
+    np.testing.assert_allclose(np.abs(np.diag(affine)[:3]), (10, 10, 50))
