@@ -151,9 +151,11 @@ def check_targets(options: argparse.Namespace) -> None:
 
 def write_outputs(result: Result, options: argparse.Namespace) -> dict[str, str]:
     """Write what was asked for; the segmentation comes last, so that where it is, all is."""
-    from ICHWeakSegLib.ct.write import write_volume
+    from ICHWeakSegLib.ct.write import write_volume, writing_warnings
     from ICHWeakSegLib.output import write_result_mask, write_result_preview, write_slice_scores
 
+    for target in filter(None, (options.output, options.map)):
+        result.warnings.extend(writing_warnings(target, result.ct))
     written = {}
     if options.map:
         write_volume(options.map, result.map, result.ct, dtype=np.float32)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import re
 import zlib
+from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
@@ -26,7 +28,10 @@ _TO_RAS = {
     "lps": (-1, -1, 1),
 }
 _STREAMS = {"gzip": gzip.open, "gz": gzip.open, "bzip2": bz2.open, "bz2": bz2.open}
-_BROKEN = (EOFError, OSError, ValueError, KeyError, IndexError, StopIteration, zlib.error)
+# Units of length of a world axis in mm; others are taken as mm.
+_MM = {"m": 1000.0, "cm": 10.0, "um": 0.001}
+_DATA_FILE = re.compile(r"data ?file: *(.*)", re.IGNORECASE)
+_BROKEN = (EOFError, OSError, ValueError, KeyError, IndexError, StopIteration, TypeError, zlib.error)
 
 
 def read_nrrd(path: Path) -> CT:
@@ -40,7 +45,8 @@ def read_nrrd(path: Path) -> CT:
     warnings: list[str] = []
     with open(path, "rb") as file:
         try:
-            header = nrrd.read_header(file)
+            names = _names_of_pieces(file)
+            header = nrrd.read_header(_before_names(file) if names else file)
             # numpy raises no error of its own for a header that lacks the essentials.
             sizes = [int(size) for size in header["sizes"]]
             kept = _volume_axes(header, sizes, path)
@@ -55,10 +61,14 @@ def read_nrrd(path: Path) -> CT:
         check_grid(shape, affine, path)
         volume = HUVolume(shape[::-1], str(path))
         try:
-            if _streamable(header):
+            if not names and _streamable(header):
                 _stream(header, file, volume)
             else:
-                data = nrrd.read_data(header, file, str(path), index_order="C").reshape(shape[::-1])
+                data = (
+                    _join(header, names, path)
+                    if names
+                    else nrrd.read_data(header, file, str(path), index_order="C")
+                ).reshape(shape[::-1])
                 for k in range(shape[2]):
                     volume.put(k, data[k])
         except InputError:
@@ -68,6 +78,58 @@ def read_nrrd(path: Path) -> CT:
                 f"{path} is truncated or damaged ({_text(error)}); copy or export it again."
             ) from error
     return CT(volume.hu, affine, warnings=warnings, source=str(path), info={"format": "NRRD"})
+
+
+def _names_of_pieces(file: BinaryIO) -> list[str]:
+    """Names of the data files where the header has a list or a pattern of them; else none."""
+    names: list[str] = []
+    listed = False
+    for raw in file:
+        line = raw.decode("utf-8", "replace").rstrip("\r\n")
+        if listed:
+            names += [line.strip()] if line.strip() else []
+        elif not line:
+            break
+        elif match := _DATA_FILE.match(line):
+            words = match[1].split()
+            if words and words[0] == "LIST":
+                listed = True
+            elif len(words) in (4, 5) and "%" in words[0]:
+                # The pattern, its first, last and step, as the format has it.
+                first, last, step = map(int, words[1:4])
+                names = [words[0] % n for n in range(first, last + (1 if step > 0 else -1), step)]
+                break
+    file.seek(0)
+    return names
+
+
+def _before_names(file: BinaryIO) -> Iterator[str]:
+    """Lines of the header up to the names of its data files; without that field, which pynrrd misreads."""
+    for raw in file:
+        line = raw.decode("utf-8", "replace").rstrip("\r\n")
+        if not line:
+            return
+        if match := _DATA_FILE.match(line):
+            if match[1].startswith("LIST"):
+                return
+            continue
+        yield line
+
+
+def _join(header: dict, names: list[str], path: Path) -> np.ndarray:
+    """The data of all pieces one behind the other, shape (voxels,)."""
+    import nrrd
+
+    voxels, rest = divmod(int(np.prod(header["sizes"], dtype=np.int64)), len(names))
+    if rest:
+        raise ValueError(f"{len(names)} data files do not share the voxels evenly")
+    pieces = []
+    for name in names:
+        if not (path.parent / name).is_file():
+            raise InputError(f"{path} names the data file {name}, which does not exist; copy it as well.")
+        piece = {**header, "dimension": 1, "sizes": np.array([voxels]), "data file": name}
+        pieces.append(nrrd.read_data(piece, None, str(path), index_order="C"))
+    return np.concatenate(pieces)
 
 
 def _volume_axes(header: dict, sizes: list[int], path: Path) -> tuple[int, ...]:
@@ -92,6 +154,9 @@ def _affine(header: dict, kept: tuple[int, ...], path: Path, warnings: list[str]
     signs = _TO_RAS.get(str(header.get("space", "")).lower())
     if signs is None or directions is None:
         warnings.append(f"{path.name} does not say how the patient lies: check left and right of the result.")
+    units = header.get("space units") if directions is not None else None
+    if units is not None:
+        affine[:3] *= np.array([_MM.get(str(unit).strip('"').lower(), 1.0) for unit in units])[:, None]
     return np.diag([*(signs or (-1, -1, 1)), 1.0]) @ affine
 
 

@@ -7,6 +7,16 @@ from dataclasses import dataclass, field
 import numpy as np
 
 
+@dataclass(frozen=True)
+class NiftiForms:
+    """Both affines to RAS in mm, shape (4, 4), that a NIfTI file carries, and their codes."""
+
+    qform: np.ndarray
+    qform_code: int
+    sform: np.ndarray
+    sform_code: int
+
+
 @dataclass
 class CT:
     """A CT volume on its own (native) voxel grid.
@@ -19,6 +29,7 @@ class CT:
         warnings: sentences for the user about what was found and how it was handled.
         source: the path or node name that the CT came from.
         info: facts of the source (DICOM series UID, description, ...); never a patient's identity.
+        nifti_forms: the pair of forms of the NIfTI file that the CT was read from, for results; else None.
     """
 
     hu: np.ndarray
@@ -27,6 +38,7 @@ class CT:
     warnings: list[str] = field(default_factory=list)
     source: str = ""
     info: dict[str, str] = field(default_factory=dict)
+    nifti_forms: NiftiForms | None = None
 
     @property
     def spacing(self) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 from ICHWeakSegLib.ct.atomic import atomic_path, ending
 from ICHWeakSegLib.ct.errors import InputError
 from ICHWeakSegLib.ct.geometry import is_orthogonal
-from ICHWeakSegLib.ct.volume import CT
+from ICHWeakSegLib.ct.volume import CT, NiftiForms
 
 # Direction cosines rounded to four digits are no shear.
 _ROUNDING = 1e-3
@@ -46,7 +46,30 @@ def write_volume(
         raise InputError(f"{path} cannot hold the sheared grid of a tilted gantry; write .nii.gz or .nrrd.")
     array = array.astype(_file_type(array.dtype) if dtype is None else dtype, copy=False)
     with atomic_path(path) as partial:
-        writer(partial, array, np.asarray(ct.ijk_to_ras, float))
+        forms = _own_forms(ct) if writer is _nifti else None
+        if forms is not None:
+            _nifti_like(partial, array, forms)
+        else:
+            writer(partial, array, np.asarray(ct.ijk_to_ras, float))
+
+
+def writing_warnings(path: str | os.PathLike[str], ct: CT) -> list[str]:
+    """Sentences on what other programs cannot tell from a NIfTI file of this CT's grid; else none."""
+    if not ending(Path(path)).lower().startswith(".nii"):
+        return []
+    name, said = Path(path).name, []
+    forms = _own_forms(ct)
+    if not (forms and forms.qform_code) and not is_orthogonal(ct.ijk_to_ras, _ROUNDING):
+        said.append(
+            f"{name} holds the sheared grid of a tilted gantry, which Slicer and other ITK programs cannot "
+            "open in NIfTI: write .seg.nrrd or .nrrd for them."
+        )
+    if ct.slice_positions_mm is not None:
+        said.append(
+            f"{name} cannot hold uneven slice spacing: a volume computed from its header is wrong; "
+            "the volumes given here count each slice with its own reach."
+        )
+    return said
 
 
 def _file_type(dtype: np.dtype) -> np.dtype:
@@ -58,6 +81,28 @@ def _file_type(dtype: np.dtype) -> np.dtype:
         "float16": "float32",
     }
     return np.dtype(short.get(dtype.name, dtype))
+
+
+def _own_forms(ct: CT) -> NiftiForms | None:
+    """The forms of the CT's file, where the CT still lies on that file's grid."""
+    forms = ct.nifti_forms
+    if forms is None:
+        return None
+    coded = [forms.sform] * bool(forms.sform_code) + [forms.qform] * bool(forms.qform_code)
+    return forms if any(np.allclose(one, ct.ijk_to_ras, atol=1e-4) for one in coded) else None
+
+
+def _nifti_like(path: Path, array: np.ndarray, forms: NiftiForms) -> None:
+    """Write with the CT's own pair of forms, so that every viewer puts mask and CT in one place."""
+    import nibabel
+
+    header = nibabel.Nifti1Header()
+    header.set_data_dtype(array.dtype)
+    header.set_data_shape(array.T.shape)
+    header.set_xyzt_units("mm")
+    header.set_qform(forms.qform, code=forms.qform_code, strip_shears=True)
+    header.set_sform(forms.sform, code=forms.sform_code)
+    nibabel.save(nibabel.Nifti1Image(array.T, None, header), path)
 
 
 def _nifti(path: Path, array: np.ndarray, ijk_to_ras: np.ndarray) -> None:
