@@ -97,6 +97,9 @@ def _affine(header, path: Path, warnings: list[str]) -> tuple[np.ndarray, NiftiF
     usable = bool(sform_code) and np.isfinite(sform).all() and abs(np.linalg.det(sform[:3, :3])) > 1e-9
     agrees = _has_lengths(sform, np.abs(np.asarray(header["pixdim"][1:4], float)) * scale)
     if usable and not agrees and not qform_code:
+        # An sform that is no grid at all has a sentence of its own.
+        require_3d(header.get_data_shape(), path)
+        check_grid(header.get_data_shape()[:3], sform, path)
         raise InputError(
             f"{path} has a voxel spacing in its sform that differs from its pixdim; "
             "export the CT again, as its volume would be a guess."
