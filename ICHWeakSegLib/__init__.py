@@ -12,6 +12,7 @@ import sys
 import types
 from typing import TYPE_CHECKING, Any
 
+from ICHWeakSegLib.on_demand import names_on_demand
 from ICHWeakSegLib.version import __version__
 
 if TYPE_CHECKING:
@@ -24,20 +25,16 @@ if TYPE_CHECKING:
 __all__ = ["CT", "InputError", "Result", "__version__", "load_model", "read_ct", "segment"]
 
 # Each from its module when it is asked for: the Slicer panel opens without scipy.
-_HOMES = {
-    "CT": "ct.volume",
-    "InputError": "errors",
-    "Result": "segment",
-    "load_model": "models.load",
-    "read_ct": "ct.read",
-    "segment": "segment",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__ = names_on_demand(
+    __name__,
+    {
+        "CT": "ct.volume",
+        "InputError": "errors",
+        "Result": "segment",
+        "load_model": "models.load",
+        "read_ct": "ct.read",
+    },
+)
 
 
 def __dir__() -> list[str]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ICHWeakSegLib.on_demand import names_on_demand
 
 if TYPE_CHECKING:
     from ICHWeakSegLib.ct.atomic import atomic_path
@@ -18,19 +19,16 @@ if TYPE_CHECKING:
 __all__ = ["CT", "AxialGrid", "Head", "InputError", "atomic_path", "check_ct", "read_ct", "write_volume"]
 
 # Each from its module when it is asked for: the Slicer panel takes the small ones and opens without scipy.
-_HOMES = {
-    "CT": "volume",
-    "AxialGrid": "axial",
-    "Head": "head",
-    "InputError": "errors",
-    "atomic_path": "atomic",
-    "check_ct": "check",
-    "read_ct": "read",
-    "write_volume": "write",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__ = names_on_demand(
+    __name__,
+    {
+        "CT": "volume",
+        "AxialGrid": "axial",
+        "Head": "head",
+        "InputError": "errors",
+        "atomic_path": "atomic",
+        "check_ct": "check",
+        "read_ct": "read",
+        "write_volume": "write",
+    },
+)
